@@ -1,0 +1,32 @@
+"""LightningDataModules: whole batches out of in-memory tensors, for any Lightning model.
+
+Names are resolved when first used, so importing the package imports no torch.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "MNIST": "images",
+    "FashionMNIST": "images",
+    "LogicGate": "gates",
+    "FizzBuzz": "fizzbuzz",
+    "Generated": "generated",
+    "Values": "generated",
+    "TextCSV": "text",
+    "Tabular": "tabular.datamodule",
+    "TensorBatches": "batches",
+    "TensorDataModule": "base",
+    "UserError": "errors",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datamodules' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"datamodules.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

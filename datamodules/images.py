@@ -1,0 +1,312 @@
+"""MNIST and FashionMNIST as in-memory tensors, from the published IDX files or drawn."""
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import socket
+import tempfile
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datamodules.base import Split, TensorDataModule, hold_out
+from datamodules.errors import UserError
+
+Source = Literal["auto", "real", "synthetic"]
+
+# The four files of either dataset: split -> (images, labels).
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+DOWNLOAD_TIMEOUT_S = 20
+
+
+class SyntheticDataWarning(UserWarning):
+    """The images are drawn: results say nothing about the real dataset."""
+
+
+class ImageDataModule(TensorDataModule):
+    """What MNIST and FashionMNIST share: 60,000 + 10,000 grey images of 28 x 28 in 10 classes.
+
+    Args:
+        data_dir: Folder with the IDX files, plain or gzipped, in torchvision's layout
+            (`NAME/raw/...`) or directly inside. Default: the environment variable ZOO_DATA_DIR,
+            else `data`.
+        source: `auto` takes the real files, else downloads them, else draws synthetic images and
+            says so; `real` never falls back; `synthetic` never touches the network.
+        val_size: Training images held out for validation, as a number or a fraction. Default: one
+            in twelve, which is 5,000 of the real 60,000.
+        normalize: Let the model subtract the training images' mean and divide by their standard
+            deviation, instead of only scaling pixels to 0-1.
+        classes: Keep the images of these classes alone, renumbered in this order.
+        examples_per_class: Keep only so many training images of each class, for few-shot trials.
+        positive_classes: Make the task binary: is the class one of these? (`[0, 1, 2]` on MNIST
+            asks whether a digit is less than 3.)
+        batch_size: Images in a training batch.
+        seed: Seed of the validation split and of the order of the training images.
+        shuffle: Draw a new order of the training images every epoch.
+        augment: Modules that change a training batch of images, applied in order.
+    """
+
+    #: The dataset's name, which is also its folder's.
+    name: str
+    #: What `datamodules.synthetic` draws in its place.
+    drawn_as: str
+    labels: tuple[str, ...]
+
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        source: Source = "auto",
+        val_size: int | float | None = None,
+        normalize: bool = False,
+        classes: list[int] | None = None,
+        examples_per_class: int | None = None,
+        positive_classes: list[int] | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: list[nn.Module] | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, augment=augment)
+        for option, chosen in {"classes": classes, "positive_classes": positive_classes}.items():
+            outside = [c for c in chosen or [] if not 0 <= c < len(self.labels)]
+            if outside:
+                raise UserError(
+                    f"--data.{option} names class {outside[0]}, but the classes of {self.name} "
+                    f"are numbered 0 to {len(self.labels) - 1}."
+                )
+        self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
+        self.source = source
+        self.val_size = 1 / 12 if val_size is None else val_size
+        self.normalize = normalize
+        self.classes = list(classes) if classes else list(range(len(self.labels)))
+        self.examples_per_class = examples_per_class
+        self.positive_classes = positive_classes
+        if positive_classes:
+            self.task = "binary"
+
+    @property
+    def class_names(self) -> list[str]:
+        """The class names; for a binary task `not A or B` and `A or B`."""
+        if self.positive_classes:
+            positive = " or ".join(self.labels[c] for c in self.positive_classes)
+            return [f"not {positive}", positive]
+        return [self.labels[c] for c in self.classes]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One channel, 28 rows, 28 columns."""
+        return (1, 28, 28)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Pixel scale: bytes become 0-1, then `(x - mean) / std`."""
+        mean, std = 0.0, 1.0
+        if self.normalize:
+            pixels = self.splits["train"][0].float() / 255
+            mean, std = round(pixels.mean().item(), 4), round(pixels.std().item(), 4)
+        return {"kind": "pixels", "mean": mean, "std": std}
+
+    def load_splits(self) -> dict[str, Split]:
+        """Find, download or draw the images, then split validation out of train."""
+        train, test = self._load()
+        kept, held_out = hold_out(len(train[0]), self.val_size, self.seed)
+        splits = {
+            "train": (train[0][kept], train[1][kept]),
+            "val": (train[0][held_out], train[1][held_out]),
+            "test": test,
+        }
+        return {name: self._select(name, *split) for name, split in splits.items()}
+
+    def _select(self, split: str, images: Tensor, labels: Tensor) -> Split:
+        """Apply `classes`, `examples_per_class` and `positive_classes` to one split."""
+        number = torch.full((len(self.labels),), -1)
+        number[self.classes] = torch.arange(len(self.classes))
+        chosen = number[labels] >= 0
+        if split == "train" and self.examples_per_class is not None:
+            rank_in_class = torch.nn.functional.one_hot(labels, len(self.labels)).cumsum(0)
+            rank_in_class = rank_in_class.gather(1, labels[:, None]).squeeze(1)
+            chosen &= rank_in_class <= self.examples_per_class
+        images, labels = images[chosen], labels[chosen]
+        if self.positive_classes:
+            return images, torch.isin(labels, torch.tensor(self.positive_classes)).float()
+        return images, number[labels]
+
+    def _load(self) -> tuple[Split, Split]:
+        if self.source == "synthetic":
+            return self._draw("--data.source synthetic asks for them")
+        reason = ""
+        if not self._complete():
+            reason = self._download()
+        if not reason:
+            self.origin = "real"
+            return self._read("train"), self._read("test")
+        if self.source == "real":
+            raise UserError(
+                f"{self.name} is not in '{self.data_dir}' and cannot be downloaded ({reason}). "
+                f"Put {', '.join(n for pair in FILES.values() for n in pair)} (plain or .gz) into "
+                f"'{self.data_dir / self.name / 'raw'}', or name their folder with "
+                "--data.data_dir or ZOO_DATA_DIR."
+            )
+        return self._draw(f"no files in '{self.data_dir}', and no download: {reason}")
+
+    def _draw(self, reason: str) -> tuple[Split, Split]:
+        from datamodules import synthetic
+
+        self.origin = "synthetic"
+        warnings.warn(
+            f"These are drawn images, not {self.name} ({reason}). Accuracies on them say nothing "
+            f"about {self.name}. For the real ones put its four IDX files into a folder and pass "
+            "--data.data_dir FOLDER (or set ZOO_DATA_DIR), or connect to the network once.",
+            SyntheticDataWarning,
+            stacklevel=2,
+        )
+        return synthetic.draw(self.drawn_as, "train"), synthetic.draw(self.drawn_as, "test")
+
+    # Finding, downloading and reading the IDX files
+
+    def _find(self, file_name: str) -> Path | None:
+        for folder in (self.data_dir / self.name / "raw", self.data_dir):
+            for path in (folder / file_name, folder / f"{file_name}.gz"):
+                if path.is_file():
+                    return path
+        return None
+
+    def _complete(self) -> bool:
+        """Return whether all four files are there; some but not all is an error, unless fetched."""
+        if self.data_dir.exists() and not self.data_dir.is_dir():
+            raise UserError(f"--data.data_dir '{self.data_dir}' is a file, not a folder.")
+        return all(self._find(name) for pair in FILES.values() for name in pair)
+
+    def _download(self) -> str:
+        """Download what is missing with torchvision, which verifies checksums.
+
+        The files arrive in a temporary folder and move in one by one, so an interrupted download
+        leaves nothing half-written and no file that was there is touched.
+
+        Returns:
+            Why it could not be done, or nothing.
+        """
+        from torchvision import datasets
+
+        raw = self.data_dir / self.name / "raw"
+        timeout = socket.getdefaulttimeout()
+        try:
+            raw.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=raw) as folder:
+                socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    getattr(datasets, self.name)(folder, download=True)
+                for path in Path(folder, self.name, "raw").glob("*-ubyte"):
+                    if not self._find(path.name):
+                        shutil.move(path, raw / path.name)
+        except Exception as error:  # the network fails in many ways; all mean "no download"
+            present = [n for pair in FILES.values() for n in pair if self._find(n)]
+            missing = [n for pair in FILES.values() for n in pair if not self._find(n)]
+            if present:
+                raise UserError(
+                    f"{self.name} in '{self.data_dir}' is incomplete: {', '.join(missing)} missing, "
+                    f"and cannot be downloaded ({_first_line(error)}). Add it, or pass "
+                    "--data.source synthetic."
+                ) from error
+            with contextlib.suppress(OSError):  # leave no empty folders behind
+                raw.rmdir()
+                raw.parent.rmdir()
+                self.data_dir.rmdir()
+            return _first_line(error)
+        finally:
+            socket.setdefaulttimeout(timeout)
+        return ""
+
+    def _read(self, split: str) -> Split:
+        images_path, labels_path = (self._find(name) for name in FILES[split])
+        images = read_idx(images_path, IMAGES_MAGIC, (NUM_EXAMPLES[split], 28, 28))
+        labels = read_idx(labels_path, LABELS_MAGIC, (NUM_EXAMPLES[split],)).long()
+        if labels.max() >= len(self.labels):
+            raise UserError(
+                f"'{labels_path}' holds label {labels.max()}, but {self.name} has classes 0 to "
+                f"{len(self.labels) - 1}: the file is damaged or is another dataset's."
+            )
+        return images.unsqueeze(1), labels
+
+
+class MNIST(ImageDataModule):
+    """Handwritten digits (LeCun, Cortes, Burges), 60,000 to train on and 10,000 to test."""
+
+    name = "MNIST"
+    drawn_as = "digits"
+    labels = tuple("0123456789")
+
+
+class FashionMNIST(ImageDataModule):
+    """Photographs of garments (Zalando Research), 60,000 to train on and 10,000 to test."""
+
+    name = "FashionMNIST"
+    drawn_as = "garments"
+    labels = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+
+
+def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> Tensor:
+    """Read an IDX file of bytes, plain or gzipped.
+
+    Args:
+        path: The file.
+        magic: The number it must begin with: 2051 for images, 2049 for labels.
+        shape: The shape it must have.
+
+    Returns:
+        A uint8 tensor of that shape.
+
+    Raises:
+        UserError: If the file is unreadable, truncated, damaged or something else. It is left as
+            it is.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"'{path}' cannot be read: {_first_line(error)}.") from error
+    header = np.frombuffer(content, dtype=">i4", count=min(1 + len(shape), len(content) // 4))
+    found = tuple(int(n) for n in header)
+    if found[:1] != (magic,):
+        raise UserError(
+            f"'{path}' is not the IDX file its name says: it begins with {found[:1] or 'nothing'}, "
+            f"not {magic}. Replace it with the published file."
+        )
+    if found[1:] != shape:
+        raise UserError(f"'{path}' says it holds {found[1:]} examples and pixels, not {shape}.")
+    expected = 4 * len(found) + int(np.prod(shape))
+    if len(content) != expected:
+        raise UserError(
+            f"'{path}' is damaged: {len(content):,} bytes where {expected:,} are expected. "
+            "Replace it with the published file."
+        )
+    pixels = np.frombuffer(content, dtype=np.uint8, offset=4 * len(found)).reshape(shape)
+    return torch.from_numpy(pixels.copy())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
