@@ -1,0 +1,1 @@
+"""Tables: CSV, TSV and Parquet files of any shape as training data."""

@@ -1,0 +1,378 @@
+"""The one pass over a table's files: texts in, float32 rows and what is known of them out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datamodules.errors import UserError, unknown
+from datamodules.tabular import columns as kinds
+from datamodules.tabular import store
+from datamodules.tabular.columns import Column
+from datamodules.tabular.reading import SAMPLE, ReadOptions, open_files
+
+# Categories with more values than this are texts or keys, which a network learns nothing from.
+MAX_CATEGORIES = 20_000
+MAX_CLASSES = 1_000
+
+
+@dataclass
+class Wanted:
+    """What the user asks of the columns; an empty list leaves it to detection."""
+
+    target: list[str]
+    categorical: list[str] = field(default_factory=list)
+    numeric: list[str] = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    split_column: str | None = None
+
+
+class _Surprise(Exception):
+    """A column is not what the sample showed: the pass begins again with what is known now."""
+
+
+class Pass:
+    """Reads files into a table.
+
+    The kinds of the columns are told from a sample. Should a later row contradict it (texts in a
+    column of numbers), the pass begins again with the better knowledge, at most a few times.
+
+    Args:
+        files: Role (`all`, `train`, `val`, `test`) and path of every file.
+        options: How to read them.
+        wanted: What the user asks of the columns.
+    """
+
+    def __init__(self, files: list[tuple[str, Path]], options: ReadOptions, wanted: Wanted) -> None:
+        self.fingerprint = store.fingerprint([path for _, path in files])
+        self.roles = [role for role, _ in files]
+        self.options, self.wanted = options, wanted
+        self.files = open_files([path for _, path in files], options)
+        self.names = self.files[0].columns
+        self._resolve()
+        self.dropped: dict[str, str] = {}
+        self._plan()
+
+    @property
+    def expected_bytes(self) -> int:
+        """About how much the numbers will take."""
+        return sum(file.expected_rows for file in self.files) * (4 * len(self.features) + 16)
+
+    # What is asked of the columns
+
+    def _resolve(self) -> None:
+        wanted = self.wanted
+        for option in ("target", "categorical", "numeric", "drop", "columns"):
+            setattr(wanted, option, [self._column(n, option) for n in getattr(wanted, option)])
+        if wanted.split_column is not None:
+            wanted.split_column = self._column(wanted.split_column, "split_column")
+        for one, other in (("numeric", "categorical"), ("target", "drop"), ("columns", "drop")):
+            if both := set(getattr(wanted, one)) & set(getattr(wanted, other)):
+                raise UserError(
+                    f"Column '{min(both)}' is in --data.{one} and in --data.{other}; "
+                    "leave it out of one."
+                )
+
+    def _column(self, name: str, option: str) -> str:
+        """Return a column's name; a number counts from the first column, or back from the last."""
+        name = str(name)
+        if name in self.names:
+            return name
+        if name.lstrip("-").isdigit() and -len(self.names) <= int(name) < len(self.names):
+            return self.names[int(name)]
+        file = self.files[0]
+        hint = "" if file.has_header else "The file has no header: columns count from 0."
+        raise unknown("column", name, self.names, f"(--data.{option}, {file.path}) {hint}".strip())
+
+    # What the sample shows
+
+    def _plan(self) -> None:
+        wanted, file = self.wanted, self.files[0]
+        keep = set(wanted.columns or self.names) - set(wanted.drop)
+        features = [n for n in self.names if n in keep and n not in wanted.target]
+        features = [n for n in features if n != wanted.split_column]
+        read = [*features, *wanted.target]
+        sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
+        if sample is None or sample.empty:
+            raise UserError(f"{file.path} has a header but no rows; name another file.")
+        self.sampled = len(sample)
+        self.columns = {name: self._kind(name, sample[name]) for name in features}
+        self.targets = {name: self._kind(name, sample[name]) for name in wanted.target}
+        for name in features:
+            self._drop_texts(name, sample[name])
+        if not self.columns:
+            raise self._no_features()
+
+    def _no_features(self) -> UserError:
+        reasons = "; ".join(f"'{name}' {why}" for name, why in self.dropped.items())
+        return UserError(
+            f"{self.files[0].path} has no column to learn from besides the target"
+            + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
+        )
+
+    def _kind(self, name: str, cells: pd.Series) -> Column:
+        decimal, thousands = self.files[0].decimal, self.options.thousands or ""
+        if name in self.wanted.categorical:
+            return Column(name, "category", forced=True)
+        if name in self.wanted.numeric:
+            column = Column(name, "numeric", decimal=decimal, thousands=thousands, forced=True)
+            column.offset = kinds.infer(name, cells, decimal, thousands).offset
+            return column
+        column = kinds.infer(name, cells, decimal, thousands)
+        if name in self.wanted.target and column.kind in ("boolean", "date"):
+            return Column(name, "category")  # class names stay as they are written
+        return column
+
+    def _drop_texts(self, name: str, cells: pd.Series) -> None:
+        column, present = self.columns[name], cells.count()
+        if column.kind != "category" or column.forced or present < 20:
+            return
+        share = cells.nunique() / present
+        if share > kinds.MOSTLY_UNIQUE or (share > 0.5 and kinds.looks_like_key(name)):
+            self.dropped[name] = (
+                f"looks like a key or free text ({cells.nunique():,} different values in "
+                f"{present:,} rows)"
+            )
+            del self.columns[name]
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features: numeric ones, then categories."""
+        return [*self.numeric, *self.categories]
+
+    @property
+    def numeric(self) -> list[str]:
+        """The names of the numeric features."""
+        return [f for c in self.columns.values() if c.kind != "category" for f in c.features]
+
+    @property
+    def categories(self) -> list[str]:
+        """The names of the category columns."""
+        return [c.name for c in self.columns.values() if c.kind == "category"]
+
+    # The pass
+
+    def run(self, writer: Any) -> store.Table:
+        """Read all rows into a writer and return the table.
+
+        Raises:
+            UserError: If the files cannot be read or change meanwhile.
+        """
+        try:
+            while True:
+                self._begin()
+                try:
+                    self._read(writer)
+                    break
+                except _Surprise:
+                    writer.restart()
+            self._judge()
+            return writer.finish(self._describe())
+        except BaseException:
+            writer.discard()
+            raise
+
+    def _begin(self) -> None:
+        self.report = store.Report([str(file.path) for file in self.files])
+        self.report.columns = len(self.names)
+        self.vocabulary: dict[str, dict[str, int]] = {}
+        self.seen = dict.fromkeys(self.columns, 0)
+        self.consecutive = dict.fromkeys(self.columns, True)
+        self.last: dict[str, float] = {}
+        self.lowest = np.full(len(self.features), np.inf)
+        self.highest = np.full(len(self.features), -np.inf)
+        self.parts: list[list[Any]] = []
+        self.kept = 0
+
+    def _read(self, writer: Any) -> None:
+        everything = {**self.columns, **self.targets}
+        names = [*everything]
+        if self.wanted.split_column is not None:
+            names.append(self.wanted.split_column)
+        dtype = {
+            name: "category"
+            for name in names
+            if name not in everything or everything[name].kind != "numeric"
+        }
+        for role, file in zip(self.roles, self.files, strict=True):
+            start = self.kept
+            for chunk in file.chunks(names, dtype=dtype):
+                self._consume(chunk, writer)
+            self.parts.append([role, start, self.kept])
+        if self.fingerprint != store.fingerprint([file.path for file in self.files]):
+            changed = next(
+                old[0]
+                for old, new in zip(
+                    self.fingerprint,
+                    store.fingerprint([file.path for file in self.files]),
+                    strict=True,
+                )
+                if old != new
+            )
+            raise UserError(f"{changed} changed while it was read; run again when it is complete.")
+        if not self.kept:
+            target = ", ".join(self.targets)
+            raise UserError(
+                f"The target '{target}' is missing in all {self.report.rows:,} rows of "
+                f"{self.files[0].path}; name another with --data.target."
+            )
+
+    def _consume(self, chunk: pd.DataFrame, writer: Any) -> None:
+        count, width = len(chunk), len(self.targets) + bool(self.wanted.split_column)
+        targets = np.empty((count, width), dtype=np.float64)
+        for i, column in enumerate(self.targets.values()):
+            targets[:, i] = self._encode(column, chunk[column.name])[:, 0]
+        if name := self.wanted.split_column:
+            targets[:, -1] = self._codes(name, chunk[name], limit=20)
+        block = np.empty((count, len(self.features)), dtype=np.float32)
+        position, category = 0, len(self.numeric)
+        for column in self.columns.values():
+            encoded = self._encode(column, chunk[column.name])
+            at = category if column.kind == "category" else position
+            block[:, at : at + encoded.shape[1]] = encoded
+            if column.kind == "category":
+                category += 1
+            else:
+                position += encoded.shape[1]
+        if len(block):
+            self.lowest = np.fmin(self.lowest, np.fmin.reduce(block, axis=0))
+            self.highest = np.fmax(self.highest, np.fmax.reduce(block, axis=0))
+        self.report.rows += count
+        present = ~np.isnan(targets).any(axis=1)
+        if not present.all():
+            self.report.missing_target += int(count - present.sum())
+            block, targets = block[present], targets[present]
+        self.kept += len(block)
+        writer.write(block, targets)
+
+    def _encode(self, column: Column, cells: pd.Series) -> np.ndarray:
+        present = cells.notna().to_numpy()
+        known = int(present.sum())
+        self.seen[column.name] = self.seen.get(column.name, 0) + known
+        if column.kind == "category":
+            return self._codes(column.name, cells, MAX_CATEGORIES)[:, None]
+        if column.kind == "empty" and known:
+            self._learn(column, cells)
+        values = kinds.encode(column, cells)
+        # float32 ends at 3.4e38: what is beyond becomes infinite there.
+        infinite = np.abs(values[:, 0]) > np.finfo(np.float32).max
+        if infinite.any():
+            self.report.infinite[column.name] = self.report.infinite.get(column.name, 0) + int(
+                infinite.sum()
+            )
+            values[infinite] = np.nan
+        unread = present & np.isnan(values[:, 0]) & ~infinite
+        if unread.any():
+            first = cells.to_numpy(dtype=object)[unread.argmax()]
+            row = self.report.rows + int(unread.argmax()) + 1
+            known_so_far = self.report.unreadable.setdefault(column.name, [0, str(first), row])
+            known_so_far[0] += int(unread.sum())
+            enough = self.seen[column.name] >= 20 or known_so_far[0] == self.seen[column.name]
+            if (
+                enough
+                and not column.forced
+                and known_so_far[0] > (1 - kinds.PURE) * self.seen[column.name]
+            ):
+                column.kind = "category"
+                raise _Surprise
+        self._follow(column.name, values[:, 0])
+        return values
+
+    def _learn(self, column: Column, cells: pd.Series) -> None:
+        """A column that was all missing so far shows its first values."""
+        learnt = self._kind(column.name, cells.dropna().astype(str))
+        (self.columns if column.name in self.columns else self.targets)[column.name] = learnt
+        raise _Surprise
+
+    def _follow(self, name: str, values: np.ndarray) -> None:
+        """See whether a column counts the rows."""
+        if self.consecutive.get(name) and len(values):
+            before = self.last.get(name, values[0] - 1)
+            self.consecutive[name] = bool((np.diff(values, prepend=before) == 1).all())
+            self.last[name] = float(values[-1])
+
+    def _codes(self, name: str, cells: pd.Series, limit: int) -> np.ndarray:
+        """Return codes of categories in the order of their first occurrence; NaN if missing."""
+        known = self.vocabulary.setdefault(name, {})
+        codes, values = kinds.factorize(cells)
+        used = np.unique(codes[codes >= 0])
+        lookup = np.full(len(values) + 1, np.nan)
+        for code, label in zip(used, kinds.labels(values[used]), strict=True):
+            lookup[code] = known.setdefault(label, len(known))
+        if name in self.targets:
+            limit = MAX_CLASSES
+        if len(known) > limit:
+            self._too_many(name, len(known))
+        return lookup[codes]
+
+    def _too_many(self, name: str, count: int) -> None:
+        if name in self.targets:
+            raise UserError(
+                f"The target '{name}' has more than {MAX_CLASSES:,} different values that are not "
+                "numbers; name another with --data.target."
+            )
+        if name == self.wanted.split_column:
+            raise UserError(
+                f"--data.split_column '{name}' has more than {count - 1} different values; "
+                "it should say train, val or test."
+            )
+        if not self.columns[name].forced:
+            del self.columns[name]
+            self.dropped[name] = f"has more than {MAX_CATEGORIES:,} different texts"
+            if not self.columns:
+                raise self._no_features()
+            raise _Surprise
+
+    # What is known after the pass
+
+    def _judge(self) -> None:
+        """Find the columns that say nothing: all missing, constant, counting, keys."""
+        rows = self.report.rows
+        for name, column in self.columns.items():
+            reason = ""
+            low, high = (self._range(column, side) for side in (self.lowest, self.highest))
+            if not self.seen[name] or not np.isfinite(low).any():
+                reason = "has no value"
+            elif (low == high).all():
+                reason = "has one value only"
+            elif column.forced:
+                continue
+            elif column.kind == "category":
+                count = len(self.vocabulary[name])
+                if count > 0.5 * self.seen[name] and self.seen[name] >= 20:
+                    reason = f"looks like a key or free text ({count:,} different values)"
+            elif self.consecutive[name] and rows >= 20:
+                first = self.last[name] - rows + 1 + column.offset
+                if first in (0, 1) or kinds.looks_like_key(name):
+                    reason = "counts the rows"
+            if reason:
+                self.dropped[name] = reason
+        self.report.dropped = dict(self.dropped)
+        if all(name in self.dropped for name in self.columns):
+            raise self._no_features()
+
+    def _range(self, column: Column, side: np.ndarray) -> np.ndarray:
+        return side[[self.features.index(name) for name in column.features]]
+
+    def _describe(self) -> dict[str, Any]:
+        targets = []
+        for column in self.targets.values():
+            described = column.as_dict()
+            if column.kind == "category":
+                described["values"] = list(self.vocabulary[column.name])
+            targets.append(described)
+        for file in self.files:
+            self.report.notes += file.notes
+        split = self.wanted.split_column
+        return {
+            "columns": [column.as_dict() for column in self.columns.values()],
+            "numeric": self.numeric,
+            "categories": {name: list(self.vocabulary.get(name, {})) for name in self.categories},
+            "target_columns": targets,
+            "parts": self.parts,
+            "split_values": list(self.vocabulary[split]) if split else [],
+            "report": self.report,
+        }

@@ -1,0 +1,320 @@
+"""The datamodule for tables: a CSV of any shape becomes training data in one command."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
+from datamodules.batches import TensorBatches
+from datamodules.errors import UserError
+from datamodules.tabular import generated, profile, splits, statistics, store, targets
+from datamodules.tabular.build import Pass, Wanted
+from datamodules.tabular.reading import ReadOptions, TableFile
+from datamodules.tabular.rows import RowBatches, Rows
+from datamodules.tabular.sources import find_files
+from datamodules.tabular.statistics import Scaling
+from datamodules.tabular.store import Table
+
+
+class Tabular(TensorDataModule):
+    """A table in CSV, TSV or Parquet files, one row an example, one column the target.
+
+    Separator, header, encoding, decimal mark and the kinds of the columns are found by looking.
+    What a network needs to read a row (means, vocabularies, and so on) is fitted to the training
+    rows and travels with its weights.
+
+    Args:
+        path: The file; or several, as a list or a glob such as 'part-*.csv'. CSV, TSV and the like,
+            also compressed (gz, zip, bz2, xz), or Parquet.
+        target: Name of the column to predict, or its number from 0 (-1 is the last). Several, as a
+            list, for a regression with several outputs.
+        task: `binary`, `multiclass` or `regression`. Default: two values are binary, texts or few
+            whole numbers multiclass, anything else a regression.
+        columns: Read these columns only.
+        drop: Leave these columns out, such as one that gives the target away.
+        categorical: Read these columns as categories, even if they hold numbers.
+        numeric: Read these columns as numbers; what is none counts as missing.
+        header: `first` if the first line names the columns, `none` if columns are numbered from 0,
+            `auto` to find out.
+        separator: What stands between two fields: one character, or comma, semicolon, tab, pipe,
+            blank. Default: found out.
+        decimal: The decimal mark. Default: found out.
+        thousands: The thousands mark, if numbers have one.
+        encoding: How characters are written, such as utf-8 or latin-1. Default: found out.
+        missing: Further words that mean a missing value, besides ?, NA, empty and the like.
+        bad_rows: `error` stops at a row with too many or too few fields, `skip` leaves it out.
+        test_path: File of the test rows. Default: rows are held out.
+        val_path: File of the validation rows. Default: rows are held out.
+        split_column: Column that says train, val or test.
+        val_split: Rows to validate on, as a fraction or a number; each class in proportion.
+        test_split: Rows to test on, likewise.
+        scaling: `standard` (mean and standard deviation), `robust` (median and quartiles), `log`
+            (standard, on a logarithmic scale where values lean far to one side), `none`, or `auto`,
+            which is `log`.
+        missing_indicators: Tell the network where a number was missing: true, false, or `auto` for
+            the columns with missing values in training. Missing numbers become the mean.
+        bins: Also encode numbers piecewise linearly in so many quantile bins; 0 for not.
+        class_weights: `balanced`, or one weight for each class in the loss.
+        cache: `auto` keeps tables over 16 MB of numbers in a memory-mapped cache on disk, `yes`
+            every table, `no` none.
+        cache_dir: Folder of the cache. Default: `lightning-zoo/tables` in the user's cache folder.
+        data_dir: Where relative paths are looked up besides the working directory. Default: the
+            environment variable ZOO_DATA_DIR, else `data`.
+        source: `real` reads files only; `synthetic` makes a table by formula in place of one of the
+            built-in tables; `auto` does so, with a warning, if that file is not there.
+        batch_size: Rows in a training batch; `auto` takes 32 to 1,024, growing with the table.
+        seed: Seed of the splits and of the order of the training rows.
+        shuffle: Draw a new order of the training rows every epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | list[str] = generated.DEFAULT,
+        target: str | int | list[str] | None = None,
+        task: Literal["binary", "multiclass", "regression"] | None = None,
+        columns: list[str] | None = None,
+        drop: list[str] | None = None,
+        categorical: list[str] | None = None,
+        numeric: list[str] | None = None,
+        header: Literal["auto", "first", "none"] = "auto",
+        separator: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        missing: list[str] | None = None,
+        bad_rows: Literal["error", "skip"] = "error",
+        test_path: str | list[str] | None = None,
+        val_path: str | list[str] | None = None,
+        split_column: str | None = None,
+        val_split: int | float = 0.15,
+        test_split: int | float = 0.15,
+        scaling: Scaling = "auto",
+        missing_indicators: bool | Literal["auto"] = "auto",
+        bins: int = 0,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        cache: Literal["auto", "yes", "no"] = "auto",
+        cache_dir: str | None = None,
+        data_dir: str | None = None,
+        source: Literal["auto", "real", "synthetic"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(
+            batch_size=1 if batch_size == "auto" else batch_size, seed=seed, shuffle=shuffle
+        )
+        self.auto_batch_size = batch_size == "auto"
+        if bins < 0 or bins == 1:
+            raise UserError(f"--data.bins must be 0 or at least 2, not {bins}.")
+        self.paths = {"all": path, "test": test_path, "val": val_path}
+        self.wanted = {
+            "target": [] if target is None else _as_list(target),
+            "categorical": _as_list(categorical),
+            "numeric": _as_list(numeric),
+            "drop": _as_list(drop),
+            "columns": _as_list(columns),
+            "split_column": split_column,
+        }
+        self.read_options = ReadOptions(
+            separator, header, encoding, decimal, thousands, tuple(missing or ()), bad_rows
+        )
+        self.wanted_task, self.wanted_weights = task, class_weights
+        self.val_split, self.test_split = val_split, test_split
+        self.fit_options = {
+            "scaling": scaling,
+            "missing_indicators": missing_indicators,
+            "bins": bins,
+        }
+        self.cache, self.source = cache, source
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
+        self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
+        self._preprocessing: dict[str, Any] = {}
+        self._class_names: list[str] = []
+        self._profile: list[tuple[str, list[str]]] = []
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes as the file writes them; empty for regression."""
+        _ = self.splits
+        return self._class_names
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What a network needs to read a row, as plain JSON: columns, scales, vocabularies."""
+        _ = self.splits
+        return self._preprocessing
+
+    @property
+    def profile(self) -> str:
+        """What was read, what each column is, what was left out and why, for a terminal."""
+        _ = self.splits
+        return profile.as_text(self._profile)
+
+    @property
+    def profile_markdown(self) -> str:
+        """The profile for TensorBoard, with a table of all features."""
+        return profile.as_markdown(self._profile, self.preprocessing)
+
+    def load_splits(self) -> dict[str, Split]:
+        """Read the table or its cache, split it and fit the preprocessing to the training rows."""
+        table = self._table()
+        target = targets.read(table, self.wanted_task)
+        self.task, self._class_names = target.task, target.class_names
+        rows = self._split(table, target)
+        train = rows["train"]
+        numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
+        if not keep:
+            raise UserError(
+                f"No column of {table.report.files[0]} has two different values in the "
+                f"{len(train)} training rows; there is nothing to learn from."
+            )
+        self._describe(table, target, train, numeric, categorical, keep)
+        balance = None
+        if target.codes is not None:
+            counts = np.bincount(target.codes[train], minlength=len(target.class_names)).tolist()
+            balance = dict(zip(target.class_names, counts, strict=True))
+            self.class_weights = self._weights(target, counts)
+        if self.auto_batch_size:
+            self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 5, 10))
+        name = ", ".join(Path(file).name for file in table.report.files[:3])
+        sizes = {role: len(index) for role, index in rows.items()}
+        self._profile = profile.sections(
+            table, name, self._preprocessing, self.task, balance, sizes, target.notes
+        )
+        if self.origin != "synthetic":
+            self.origin = "real"
+        return {role: self._select(table, target, rows[role], keep) for role in sizes}
+
+    # Finding and reading
+
+    def _files(self) -> list[tuple[str, Path]]:
+        folders = [self.data_dir, self.data_dir / "csv"]
+        files = []
+        for role, path in self.paths.items():
+            if path is None:
+                continue
+            made = generated.stand_in(path, folders, self.source) if role == "all" else None
+            if made is not None:
+                self.origin = "synthetic"
+            found = [made] if made is not None else find_files(path, folders)
+            files += [(role, file) for file in found]
+        return files
+
+    def _table(self) -> Table:
+        files = self._files()
+        if not self.wanted["target"]:
+            if self.paths["all"] != generated.DEFAULT:
+                names = TableFile(files[0][1], self.read_options, check=False).columns
+                raise UserError(
+                    f"Which column of {files[0][1]} is to be predicted? Say --data.target NAME; "
+                    f"it has {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}."
+                )
+            self.wanted["target"] = [generated.TARGET]
+        options = {"wanted": self.wanted, "reading": vars(self.read_options)}
+        options["roles"] = [role for role, _ in files]
+        state = store.fingerprint([path for _, path in files])
+        folder = (self.cache_dir or store.default_folder()) / store.key(state, options)
+        if self.cache != "no" and (table := store.load(folder)) is not None:
+            return table
+        reading = Pass(files, self.read_options, Wanted(**self.wanted))
+        expected = reading.expected_bytes
+        if self.cache == "yes" or (self.cache == "auto" and expected > store.CACHE_FROM):
+            return reading.run(store.CacheWriter(folder, expected))
+        return reading.run(store.MemoryWriter())
+
+    # Splitting and describing
+
+    def _split(self, table: Table, target: targets.Target) -> dict[str, np.ndarray]:
+        roles: dict[str, list[np.ndarray]] = {}
+        for role, start, stop in table.parts:
+            roles.setdefault("train" if role == "all" else role, []).append(np.arange(start, stop))
+        given = {role: np.concatenate(found) for role, found in roles.items()}
+        if table.split_values:
+            name = str(self.wanted["split_column"])
+            if len(given) > 1:
+                raise UserError("Give either --data.split_column or files for the splits.")
+            given = splits.by_column(table.targets[:, -1], table.split_values, name)
+        for role, index in given.items():
+            if not len(index):
+                raise UserError(f"No row with a target is left to {role} on.")
+        order = ("train", "val", "test")
+        made = splits.make(given, target.codes, self.val_split, self.test_split, self.seed)
+        if target.codes is not None:
+            self._check_classes(target, made["train"])
+        return {role: made[role] for role in order}
+
+    def _check_classes(self, target: targets.Target, train: np.ndarray) -> None:
+        counts = np.bincount(target.codes[train], minlength=len(target.class_names))
+        absent = [target.class_names[i] for i in np.flatnonzero(counts == 0)]
+        if absent:
+            raise UserError(
+                f"Class '{absent[0]}' of '{target.names[0]}' has rows to validate or test on but "
+                "none to train on; move some of them into the training rows, or leave them out."
+            )
+
+    def _describe(
+        self,
+        table: Table,
+        target: targets.Target,
+        train: np.ndarray,
+        numeric: list[dict[str, Any]],
+        categorical: list[dict[str, Any]],
+        keep: list[int],
+    ) -> None:
+        for entry, share in zip(
+            numeric + categorical, profile.share_missing(table.rows, train, keep), strict=True
+        ):
+            entry["share_missing"] = round(share, 6)
+        used = {entry["name"] for entry in numeric + categorical}
+        columns = [c for c in table.columns if used & set(statistics.features_of(c))]
+        self._preprocessing = {
+            "kind": "table",
+            "columns": columns,
+            "numeric": numeric,
+            "categorical": categorical,
+            "clip": 10.0,
+            "missing": list(self.read_options.missing),
+            "target": {"names": target.names, **targets.moments(target, train)},
+        }
+
+    def _weights(self, target: targets.Target, counts: list[int]) -> list[float] | None:
+        weights = statistics.class_weights(self.wanted_weights, counts)
+        if weights is not None and len(weights) != len(counts):
+            raise UserError(
+                f"--data.class_weights gives {len(weights)} weights for the {len(counts)} classes "
+                f"{', '.join(target.class_names[:8])}."
+            )
+        return weights
+
+    def _select(
+        self, table: Table, target: targets.Target, index: np.ndarray, keep: list[int]
+    ) -> Split:
+        everything = keep == list(range(table.rows.shape[1]))
+        if table.mapped:
+            columns = None if everything else np.asarray(keep, dtype=np.int64)
+            return Rows(table.rows, index, columns), target.tensor(index)
+        rows = table.rows[index] if everything else table.rows[np.ix_(index, keep)]
+        return torch.from_numpy(rows), target.tensor(index)
+
+    def _batches(self, split: str, batch_size: int, **options: Any) -> TensorBatches:
+        x, y = self.splits[split]
+        if not isinstance(x, Rows):
+            return super()._batches(split, self._size(split, batch_size), **options)
+        rank, world_size = 0, 1
+        if self.trainer is not None:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        size = self._size(split, batch_size)
+        return RowBatches(x, y, size, seed=self.seed, rank=rank, world_size=world_size, **options)
+
+    def _size(self, split: str, batch_size: int) -> int:
+        # The base class asks before the table is read, so "auto" is settled here.
+        return self.batch_size if split == "train" else max(self.batch_size, EVALUATION_BATCH_SIZE)
+
+
+def _as_list(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [str(v) for v in value] if isinstance(value, (list, tuple)) else [str(value)]

@@ -1,0 +1,117 @@
+"""A table's profile: what was read, what each column is, what was left out and why."""
+
+from typing import Any
+
+import numpy as np
+
+from datamodules.tabular.store import Table
+
+
+def sections(
+    table: Table,
+    name: str,
+    preprocessing: dict[str, Any],
+    task: str,
+    balance: dict[str, int] | None,
+    splits: dict[str, int],
+    notes: list[str],
+) -> list[tuple[str, list[str]]]:
+    """Return the profile as titled lists of lines.
+
+    Args:
+        table: The table.
+        name: The file's name.
+        preprocessing: What was fitted on its training rows.
+        task: What is predicted.
+        balance: Training rows of every class; None for regression.
+        splits: Rows of every split.
+        notes: What else a user should know.
+    """
+    report = table.report
+    used = {column["name"]: column["kind"] for column in preprocessing["columns"]}
+    by_kind = ", ".join(
+        f"{list(used.values()).count(kind)} {kind}"
+        for kind in ("numeric", "boolean", "date", "category")
+        if kind in used.values()
+    )
+    shape = [
+        f"{report.rows:,} rows, {report.columns:,} columns; besides the target {len(used):,} are "
+        f"used: {by_kind}",
+        ", ".join(f"{role} {count:,}" for role, count in splits.items()) + " rows",
+    ]
+    found = [(name, shape), ("Target", _target(preprocessing, task, balance, report))]
+    missing = [
+        f"{entry['name']}: {entry['share_missing']:.1%}"
+        for entry in preprocessing["numeric"] + preprocessing["categorical"]
+        if entry.get("share_missing")
+    ]
+    found.append(("Missing in the training rows", missing))
+    found.append(("Left out", [f"'{column}' {why}" for column, why in report.dropped.items()]))
+    remarks = [
+        f"'{column}': {count:,} cells cannot be read as numbers or dates and count as missing "
+        f"(the first: '{first[:40]}' in row {row:,}); "
+        f"--data.categorical '[{column}]' reads them as categories"
+        for column, (count, first, row) in report.unreadable.items()
+    ]
+    remarks += [
+        f"'{column}': {count:,} infinite values count as missing"
+        for column, count in report.infinite.items()
+    ]
+    found.append(("Remarks", remarks + report.notes + notes))
+    return [(title, lines) for title, lines in found if lines]
+
+
+def _target(
+    preprocessing: dict[str, Any], task: str, balance: dict[str, int] | None, report: Any
+) -> list[str]:
+    target = preprocessing["target"]
+    lines = [f"{', '.join(target['names'])}: {task}"]
+    if balance is not None:
+        total, shown = sum(balance.values()), list(balance.items())[:12]
+        more = f", {len(balance) - 12} more" if len(balance) > 12 else ""
+        shares = ", ".join(f"{name} {count / total:.1%}" for name, count in shown)
+        lines[0] += f" ({shares}{more})"
+    else:
+        moments = zip(target["mean"], target["std"], strict=True)
+        means = ", ".join(f"{mean:.6g} ± {std:.4g}" for mean, std in moments)
+        lines[0] += f" (mean ± standard deviation {means})"
+    if report.missing_target:
+        lines.append(f"{report.missing_target:,} rows left out because it is missing there")
+    return lines
+
+
+def as_text(found: list[tuple[str, list[str]]]) -> str:
+    """Return the profile for a terminal."""
+    lines = []
+    for title, entries in found:
+        if len(entries) > 1 and all(len(entry) < 40 for entry in entries):
+            entries = ["; ".join(entries)]
+        lines.append(f"{title}: {entries[0]}")
+        lines += [f"{' ' * (len(title) + 2)}{entry}" for entry in entries[1:]]
+    return "\n".join(lines)
+
+
+def as_markdown(found: list[tuple[str, list[str]]], preprocessing: dict[str, Any]) -> str:
+    """Return the profile for TensorBoard, with a table of all features."""
+    lines = []
+    for title, entries in found:
+        lines += [f"**{title}**", "", *(f"- {entry}" for entry in entries), ""]
+    lines += ["| feature | kind | mean | std | values |", "|---|---|---|---|---|"]
+    for entry in preprocessing["numeric"]:
+        scale = "log" if entry["log"] else ""
+        lines.append(
+            f"| {entry['name']} | numeric {scale} | {entry['mean']:.4g} | {entry['std']:.4g} | |"
+        )
+    for entry in preprocessing["categorical"]:
+        shown = ", ".join(entry["vocabulary"][:8])
+        more = f" and {len(entry['vocabulary']) - 8} more" if len(entry["vocabulary"]) > 8 else ""
+        lines.append(f"| {entry['name']} | category | | | {shown}{more} |")
+    return "\n".join(lines)
+
+
+def share_missing(
+    rows: np.ndarray, train: np.ndarray, keep: list[int], limit: int = 200_000
+) -> list[float]:
+    """Return the share of missing values of features, from evenly spaced rows if many train."""
+    sample = rows[train[:: max(1, len(train) // limit)]][:, keep]
+    return np.isnan(sample).mean(axis=0).tolist()

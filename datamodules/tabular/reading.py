@@ -1,0 +1,287 @@
+"""A table's files as pandas chunks, with every way that reading can fail told in one sentence."""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from datamodules.errors import UserError, nearest
+from datamodules.tabular import sources
+from datamodules.tabular.dialect import MISSING, Dialect, detect
+
+# 100,000 rows: 178 MB are read in 0.6 s at 160 MB of memory; larger chunks are no faster.
+CHUNK = 100_000
+SAMPLE = 20_000
+
+
+@dataclass
+class ReadOptions:
+    """How the user wants the files read; None and "auto" leave it to detection.
+
+    Args:
+        separator: What stands between two fields: one character, or comma, semicolon, tab, blank.
+        header: "first" or "none" (columns are then numbered from 0).
+        encoding: A Python codec.
+        decimal: The decimal mark.
+        thousands: The thousands mark.
+        missing: More words that stand for a missing value.
+        bad_rows: "error" or "skip" for rows with too many or too few fields.
+    """
+
+    separator: str | None = None
+    header: str = "auto"
+    encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    missing: tuple[str, ...] = ()
+    bad_rows: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.bad_rows not in ("error", "skip"):
+            raise UserError(f"--data.bad_rows {self.bad_rows} is neither error nor skip.")
+        for name in ("decimal", "thousands"):
+            mark = getattr(self, name)
+            if mark is not None and (len(mark) != 1 or mark.isalnum()):
+                raise UserError(f"--data.{name} {mark!r} is not one mark, such as '.' or ','.")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise UserError(f"--data.decimal and --data.thousands are both {self.decimal!r}.")
+
+
+class TableFile:
+    """One file of a table: its column names at once, its rows in chunks.
+
+    Args:
+        path: The file.
+        options: How to read it.
+        check: Look at all bytes first, for zero bytes, the encoding and rows of another length.
+
+    Raises:
+        UserError: If it is no table, or (with `check`) has rows of another length than its header.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions, check: bool = True) -> None:
+        self.path, self.options = path, options
+        self.notes: list[str] = []
+        self.skipped = 0
+        self.expected_rows = 0
+        self._dialect: Dialect | None = None
+        if sources.is_parquet(path):
+            with _told(path):
+                parquet = _parquet(path)
+                self.columns = [str(c) for c in parquet.schema_arrow.names]
+                self.expected_rows = parquet.metadata.num_rows
+            return
+        with _told(path):
+            self._dialect = detect(
+                path, options.separator, options.header, options.encoding, options.decimal
+            )
+            self.columns = self._dialect.names
+            self.notes += self._dialect.notes
+            if check:
+                self._check(self._dialect)
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark of the file's texts."""
+        return self._dialect.decimal if self._dialect else "."
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the columns have names; otherwise they are numbered from 0."""
+        return self._dialect is None or self._dialect.header
+
+    @property
+    def separator(self) -> str:
+        """The character between two fields, fit for writing."""
+        separator = self._dialect.separator if self._dialect else ","
+        return separator if len(separator) == 1 else " "
+
+    def chunks(
+        self,
+        columns: list[str],
+        dtype: dict[str, str] | str | None = None,
+        size: int = CHUNK,
+        raw: bool = False,
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the rows of the columns, in the order of `columns`.
+
+        Args:
+            columns: The columns to read.
+            dtype: pandas types by column; a column without one is inferred, chunk by chunk.
+            size: Rows in a chunk.
+            raw: Leave the cells of a text file as they are written, missing ones too.
+        """
+        with _told(self.path):
+            if self._dialect is None:
+                yield from self._parquet_chunks(columns, size)
+                return
+            with self._reader(self._dialect, columns, dtype, size, raw) as reader:
+                for chunk in reader:
+                    yield chunk[columns]
+
+    def _reader(
+        self, dialect: Dialect, columns: list[str], dtype: Any, size: int, raw: bool
+    ) -> Any:
+        stack = contextlib.ExitStack()
+        file: Any = stack.enter_context(sources.open_table(self.path))
+        if self.skipped:
+            filtered = sources.WellFormed(file, dialect.separator, len(dialect.names))
+            file = io.BufferedReader(filtered, 1 << 20)
+        missing = [] if raw else [*MISSING, *self.options.missing]
+        reader = pd.read_csv(
+            file,
+            sep=dialect.separator,
+            header=None,
+            names=dialect.names,
+            skiprows=dialect.skip,
+            usecols=columns,
+            index_col=False,
+            dtype=dtype,
+            chunksize=size,
+            encoding=dialect.encoding,
+            encoding_errors="replace",
+            decimal=dialect.decimal,
+            thousands=self.options.thousands,
+            na_values=missing,
+            keep_default_na=False,
+            na_filter=not raw,
+            skipinitialspace=not raw,
+            low_memory=False,
+            engine="c",
+        )
+        stack.push(reader)
+        return _Closing(reader, stack)
+
+    def _parquet_chunks(self, columns: list[str], size: int) -> Iterator[pd.DataFrame]:
+        for batch in _parquet(self.path).iter_batches(batch_size=size, columns=columns):
+            frame = batch.to_pandas()[columns]
+            for name in columns:
+                column = frame[name]
+                if column.dtype.kind == "M":
+                    frame[name] = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+                elif column.dtype.kind not in "iuf" and column.dtype != "category":
+                    frame[name] = column.astype(object).map(str, na_action="ignore")
+            yield frame
+
+    def _check(self, dialect: Dialect) -> None:
+        """Compare the number of separators with the number of lines; look closer if they differ."""
+        if dialect.encoding == "utf-16":  # two bytes a character; every second one is zero
+            self.expected_rows = self.path.stat().st_size // (4 * len(dialect.names))
+            return
+        found = sources.scan(self.path, dialect.separator)
+        if self.options.encoding is None and dialect.encoding.startswith("utf-8"):
+            dialect.encoding = dialect.encoding if found.encoding == "utf-8" else "latin-1"
+        width, self.expected_rows = len(dialect.names), found.lines
+        even = found.separators == found.lines * (width - 1)
+        if (even or len(dialect.separator) > 1) and not found.quotes:
+            return
+        if found.quotes and found.bytes > sources.QUOTED_SCAN_LIMIT:
+            return
+        with sources.open_table(self.path) as file:
+            lead = 0
+            for number, (line, fields, _) in enumerate(sources.records(file, dialect.separator)):
+                # The header, and titles above it, may have another number of fields.
+                lead += number < dialect.lead and fields == width
+                if fields == width or number < dialect.lead:
+                    continue
+                if self.options.bad_rows == "error":
+                    raise UserError(
+                        f"{self.path}, line {line}: {fields} fields where {width} are expected; "
+                        "mend the line, or leave such rows out with --data.bad_rows skip."
+                    )
+                self.skipped += 1
+        if self.skipped:
+            dialect.skip = lead  # WellFormed passes on neither blank lines nor such titles
+            self.notes.append(
+                f"{self.path.name}: {self.skipped} rows left out for a wrong number of fields"
+            )
+
+
+class _Closing:
+    """A pandas reader that closes what it reads from as well."""
+
+    def __init__(self, reader: Any, stack: contextlib.ExitStack) -> None:
+        self._reader, self._stack = reader, stack
+
+    def __enter__(self) -> Any:
+        return self._reader
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            f"{path} is Parquet, which needs pyarrow: pip install 'lightning-zoo[parquet]'."
+        ) from error
+    return pyarrow.parquet.ParquetFile(path)
+
+
+_LINE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what parsers and archives raise into one sentence about the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except sources.BROKEN_ARCHIVE as error:
+        raise UserError(
+            f"{path} is a damaged or incomplete archive ({error}); fetch or compress it again."
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{path} has a header but no rows; name another file.") from error
+    except (pd.errors.ParserError, ValueError, OSError, OverflowError) as error:
+        if isinstance(error, OSError) and "arrow" not in type(error).__module__:
+            raise
+        text = str(error)
+        if match := _LINE.search(text):
+            raise UserError(
+                f"{path}, line {match[2]}: {match[3]} fields where {match[1]} are expected; "
+                "mend the line, or leave such rows out with --data.bad_rows skip."
+            ) from error
+        if "EOF inside string" in text:
+            row = re.search(r"row (\d+)", text)
+            where = f" near row {row[1]}" if row else ""
+            raise UserError(
+                f"{path}: a quotation mark opened{where} is never closed; mend that line."
+            ) from error
+        raise UserError(f"{path} cannot be read as a table: {text.splitlines()[0]}") from error
+
+
+def open_files(
+    paths: list[Path], options: ReadOptions, columns: list[str] | None = None
+) -> list[TableFile]:
+    """Open a table's files and see that they have the same columns, in whatever order.
+
+    Args:
+        paths: The files.
+        options: How to read them.
+        columns: The columns that each must have; by default those of the first.
+
+    Raises:
+        UserError: If a file lacks a column.
+    """
+    files = [TableFile(path, options) for path in paths]
+    for file in files:
+        for name in columns or files[0].columns:
+            if name not in file.columns:
+                close = nearest(name, file.columns)
+                advice = f" (did it become {' or '.join(close)}?)" if close else ""
+                raise UserError(
+                    f"{file.path} has no column '{name}'{advice}, which {files[0].path} has; "
+                    "the files of one table need the same columns."
+                    if file is not files[0]
+                    else f"{file.path} has no column '{name}'{advice}."
+                )
+    return files

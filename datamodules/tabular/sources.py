@@ -1,0 +1,278 @@
+"""Files that hold tables: finding them, opening them, and looking at their raw bytes once."""
+
+import bz2
+import contextlib
+import csv
+import glob
+import gzip
+import io
+import lzma
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from datamodules.errors import UserError, nearest
+
+BLOCK = 1 << 22
+# Above this size, fields inside quotation marks are not counted line by line (1 s per 60 MB).
+QUOTED_SCAN_LIMIT = 64 << 20
+# What a broken archive raises, depending on where it is broken.
+BROKEN_ARCHIVE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
+_QUOTED = re.compile(rb'"[^"]*"')
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+
+
+def find_files(path: str | list[str], folders: list[Path] | None = None) -> list[Path]:
+    """Turn a path, a glob or a list of them into existing files, in a stable order.
+
+    Args:
+        path: What the user named.
+        folders: Where relative names are looked up besides the working directory.
+
+    Raises:
+        UserError: If nothing is there, or a folder is named.
+    """
+    names = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not names:
+        raise UserError("--data.path is an empty list; name at least one file.")
+    files: list[Path] = []
+    for name in map(str, names):
+        files += _find(name, folders or [])
+    return files
+
+
+def _find(name: str, folders: list[Path]) -> list[Path]:
+    for folder in [Path(), *folders]:
+        candidate = folder / Path(name).expanduser()
+        if candidate.is_dir():
+            inside = sorted(p.name for p in candidate.iterdir() if p.is_file())[:3]
+            example = candidate / (inside[0] if inside else "*.csv")
+            raise UserError(
+                f"{candidate} is a folder, not a table; name a file in it, such as {example}, "
+                f"or several with a glob: '{candidate / '*.csv'}'."
+            )
+        if candidate.exists():
+            return [candidate]
+        if glob.has_magic(name):
+            # Path.glob takes no absolute pattern.
+            found = sorted(glob.glob(str(candidate), recursive=True))  # noqa: PTH207
+            if files := [Path(p) for p in found if Path(p).is_file()]:
+                return files
+    if glob.has_magic(name):
+        raise UserError(f"No file matches '{name}'; check the pattern given to --data.path.")
+    parent = Path(name).expanduser().parent
+    beside = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
+    close = nearest(Path(name).name, beside)
+    advice = f" Did you mean {' or '.join(str(parent / c) for c in close)}?" if close else ""
+    raise UserError(f"There is no file {name}; check --data.path.{advice}")
+
+
+def is_parquet(path: Path) -> bool:
+    """Say whether a file is Parquet, by its ending or its first bytes."""
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        return True
+    with _readable(path), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+@contextlib.contextmanager
+def open_table(path: Path) -> Iterator[BinaryIO]:
+    """Open a text table for reading bytes, decompressed whatever its ending says.
+
+    Raises:
+        UserError: If it cannot be read, is a workbook, or a broken or ambiguous archive.
+    """
+    with _readable(path), contextlib.ExitStack() as stack:
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic.startswith(b"PK\x03\x04"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            yield stack.enter_context(archive.open(_only_member(path, archive)))
+            return
+        for prefix, opener in _OPENERS.items():
+            if magic.startswith(prefix):
+                yield stack.enter_context(opener(path, "rb"))
+                return
+        if path.suffix.lower() in {".gz", ".zip", ".bz2", ".xz"} and magic:
+            raise UserError(
+                f"{path} ends in {path.suffix} but is not such an archive; rename it if it is "
+                "plain text, or fetch it again."
+            )
+        yield stack.enter_context(path.open("rb"))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BROKEN_ARCHIVE as error:
+        raise UserError(
+            f"{path} is a damaged or incomplete archive ({error}); fetch or compress it again."
+        ) from error
+    except PermissionError as error:
+        raise UserError(f"{path} may not be read; change its permissions.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is gone: it was moved or deleted while being read.") from error
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
+    names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
+    if "[Content_Types].xml" in names:
+        raise UserError(f"{path} is an office workbook; save the sheet as CSV and name that file.")
+    if len(names) != 1:
+        listing = ", ".join(names[:5]) or "nothing"
+        raise UserError(
+            f"{path} holds {len(names)} files ({listing}); unpack it and name the table in it."
+        )
+    if archive.getinfo(names[0]).flag_bits & 1:
+        raise UserError(f"{path} is encrypted; unpack it and name the table in it.")
+    return names[0]
+
+
+@dataclass
+class Scan:
+    """What one pass over a file's bytes tells: its size, line ends, separators and encoding."""
+
+    bytes: int = 0
+    lines: int = 0
+    separators: int = 0
+    quotes: int = 0
+    encoding: str = "utf-8"
+
+
+def scan(path: Path, separator: str) -> Scan:
+    """Count what shows damage at once, at about 1 GB/s: a parser would pass over short rows.
+
+    Raises:
+        UserError: If the file holds zero bytes, that is, no text.
+    """
+    found, last = Scan(), b"\n"
+    strict, pending = True, b""
+    with open_table(path) as file:
+        while block := file.read(BLOCK):
+            if b"\0" in block:
+                raise UserError(
+                    f"{path} is not text (a zero byte near byte {found.bytes + block.find(0)}); "
+                    "export the table as CSV."
+                )
+            found.bytes += len(block)
+            found.lines += block.count(b"\n")
+            found.quotes += block.count(b'"')
+            if len(separator) == 1:
+                found.separators += block.count(separator.encode())
+            if strict and not (block.isascii() and not pending):
+                strict, pending = _utf8(pending + block)
+            last = block[-1:]
+    found.lines += last != b"\n"
+    if not strict or pending:
+        found.encoding = "latin-1"
+    return found
+
+
+def _utf8(block: bytes) -> tuple[bool, bytes]:
+    """Say whether a block is UTF-8 as far as it goes, and which bytes are still incomplete."""
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and len(block) - error.start < 4:
+            return True, block[error.start :]
+        return False, b""
+    return True, b""
+
+
+def records(file: BinaryIO, separator: str) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the number of the first line, the number of fields and the bytes of every record.
+
+    A field in quotation marks may hold separators and line ends. Blank lines are passed over.
+    """
+    mark = separator.encode()
+    waiting, first = b"", 0
+    for number, line in enumerate(file, start=1):
+        if waiting or b'"' in line:
+            waiting, first = waiting + line, first or number
+            if waiting.count(b'"') % 2 and len(waiting) < BLOCK:
+                continue
+            record, line_number = waiting, first
+            waiting, first = b"", 0
+            bare = _QUOTED.sub(b"x", record)
+        else:
+            record = bare = line
+            line_number = number
+        if not bare.strip():
+            continue
+        fields = bare.count(mark) + 1 if len(separator) == 1 else len(bare.split())
+        yield line_number, fields, record
+    if waiting:
+        yield first, _QUOTED.sub(b"x", waiting).count(mark) + 1, waiting
+
+
+class WellFormed(io.RawIOBase):
+    """A table's bytes without the records that have too many or too few fields."""
+
+    def __init__(self, file: BinaryIO, separator: str, fields: int) -> None:
+        self._records = (r for _, count, r in records(file, separator) if count == fields)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        """Return True: this is a stream to read from."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer with whole records as far as it goes."""
+        while not self._rest:
+            block = next(self._records, None)
+            if block is None:
+                return 0
+            self._rest = block
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def head(path: Path, size: int = 1 << 18) -> bytes:
+    """Return a file's first bytes, up to the last whole line.
+
+    Raises:
+        UserError: If there are none, or they are not text.
+    """
+    with open_table(path) as file:
+        start = file.read(size)
+        whole = not file.read(1)
+    if not start.strip():
+        raise UserError(f"{path} is empty; name a file with a header line and rows.")
+    if not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        control = sum(start.count(bytes([b])) for b in (*range(9), *range(14, 32), 127))
+        if control > len(start) // 100:
+            raise UserError(f"{path} is a binary file, not text; export the table as CSV.")
+        if not whole and b"\n" in start:
+            start = start[: start.rfind(b"\n") + 1]
+    return start
+
+
+def split_lines(text: str, separator: str, limit: int = 500) -> tuple[list[list[str]], list[int]]:
+    """Split the beginning of a table into rows of fields; quotation marks are understood.
+
+    Returns:
+        The rows that are not blank, and the number of each, blank ones counted, from 0.
+    """
+    lines = io.StringIO(text, newline=None)
+    if len(separator) > 1:  # a run of blanks
+        reader = csv.reader((" ".join(line.split()) for line in lines), delimiter=" ")
+    else:
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    with contextlib.suppress(csv.Error):  # a field over 128 KB: what was read so far decides
+        for number, row in enumerate(reader):
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+                numbers.append(number)
+            if len(rows) >= limit:
+                break
+    return rows, numbers

@@ -1,0 +1,122 @@
+"""Which rows train, validate and test."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from datamodules.errors import UserError
+
+# What a split column may say, in lower case.
+ROLE_WORDS = {
+    "train": {"train", "training", "tr", "fit"},
+    "val": {"val", "valid", "validation", "dev", "eval"},
+    "test": {"test", "testing", "te", "holdout"},
+}
+
+
+def hold_out(
+    pool: np.ndarray, size: int | float, classes: np.ndarray | None, seed: int, option: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows at random into kept and held-out ones, both ascending.
+
+    With classes, each class is held out in proportion (largest remainders), and at least one row of
+    each is kept.
+
+    Args:
+        pool: Row numbers, ascending.
+        size: How many to hold out, as a number or as a fraction below 1.
+        classes: The class of every row of the pool, or None.
+        seed: Seed of the split.
+        option: The name of the option, for the message.
+
+    Raises:
+        UserError: If a side would be empty.
+    """
+    total = len(pool)
+    count = round(total * size) if 0 < size < 1 else int(size)
+    if 0 < size < 1:
+        count = max(count, 1)
+    if not 0 < count < total:
+        raise UserError(
+            f"--data.{option} {size} holds out {count} of {total} rows; give a fraction between 0 "
+            f"and 1 or a number from 1 to {max(total - 1, 1)}."
+        )
+    order = np.random.default_rng(seed).permutation(total)
+    if classes is None:
+        held = np.zeros(total, dtype=bool)
+        held[order[:count]] = True
+        return pool[~held], pool[held]
+    codes = classes.astype(np.int64)[order]
+    sizes = np.bincount(codes)
+    quota = _quota(sizes, count)
+    by_class = np.argsort(codes, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rank = np.arange(total) - starts[codes[by_class]]
+    held = np.zeros(total, dtype=bool)
+    held[order[by_class[rank < quota[codes[by_class]]]]] = True
+    return pool[~held], pool[held]
+
+
+def _quota(sizes: np.ndarray, count: int) -> np.ndarray:
+    """Share `count` among classes in proportion, leaving at least one row of each."""
+    exact = sizes * count / sizes.sum()
+    quota = np.minimum(np.floor(exact).astype(np.int64), np.maximum(sizes - 1, 0))
+    for i in np.argsort(quota - exact, kind="stable"):
+        if quota.sum() >= count:
+            break
+        if quota[i] < sizes[i] - 1:
+            quota[i] += 1
+    # Many classes of one row each: fill up from the largest ones.
+    while quota.sum() < count and (room := sizes - 1 - quota).max() > 0:
+        quota[room.argmax()] += 1
+    return quota
+
+
+def by_column(codes: np.ndarray, values: list[str], name: str) -> dict[str, np.ndarray]:
+    """Return the rows of each split as a column names them.
+
+    Raises:
+        UserError: If it holds another word, or no row trains.
+    """
+    roles: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
+    for code, value in enumerate(values):
+        role = next((r for r, words in ROLE_WORDS.items() if value.lower() in words), None)
+        if role is None:
+            raise UserError(
+                f"--data.split_column '{name}' holds '{value}'; it should say train, val or test."
+            )
+        roles[role].append(np.flatnonzero(codes == code))
+    rows = {role: np.sort(np.concatenate(found)) for role, found in roles.items() if found}
+    if "train" not in rows:
+        raise UserError(f"--data.split_column '{name}' names no row train.")
+    return rows
+
+
+def make(
+    given: Mapping[str, np.ndarray],
+    classes: np.ndarray | None,
+    val: int | float,
+    test: int | float,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return the rows of train, val and test.
+
+    Args:
+        given: The rows whose split is known, among them `train`, out of which missing splits are
+            held out: first test, then val.
+        classes: The class of every row of the table, or None.
+        val: Rows to validate on, as a number or a fraction of the whole pool.
+        test: Rows to test on, likewise.
+        seed: Seed of both.
+    """
+    rows = dict(given)
+    pool = len(rows["train"])
+    for role, size, offset in (("test", test, 0), ("val", val, 1)):
+        if role in rows:
+            continue
+        train = rows["train"]
+        if 0 < size < 1:  # of the pool as it was, so that 0.15 and 0.15 are equally large
+            size = size * pool / len(train) if size * pool < len(train) else size
+        strata = None if classes is None else classes[train]
+        rows["train"], rows[role] = hold_out(train, size, strata, seed + offset, f"{role}_split")
+    return rows

@@ -1,0 +1,152 @@
+"""What is predicted: the task, the classes and the targets, told from the target columns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.errors import UserError
+from datamodules.tabular.store import Table
+
+# Whole numbers with at most so many different values are classes; more are quantities.
+FEW = 20
+MAX_CLASSES = 1_000
+TASKS = ("binary", "multiclass", "regression")
+
+
+@dataclass
+class Target:
+    """The target of every row.
+
+    Args:
+        task: `binary`, `multiclass` or `regression`.
+        names: The target columns.
+        class_names: The classes; empty for regression.
+        codes: (N,) the class of every row, in the order of the names; None for regression.
+        values: (N, targets) float32, for regression.
+        notes: What a user should know.
+    """
+
+    task: str
+    names: list[str]
+    class_names: list[str]
+    codes: np.ndarray | None
+    values: np.ndarray | None
+    notes: list[str]
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        """Return the targets of rows as a network's loss takes them."""
+        if self.codes is None:
+            return torch.from_numpy(self.values[rows].astype(np.float32))
+        codes = torch.from_numpy(self.codes[rows])
+        return codes.float() if self.task == "binary" else codes.long()
+
+
+def read(table: Table, task: str | None) -> Target:
+    """Find out what is predicted.
+
+    Args:
+        table: The table.
+        task: What the user says it is, or None.
+
+    Raises:
+        UserError: If the targets do not fit the task, or there is one class only.
+    """
+    columns = table.target_columns
+    names = [column["name"] for column in columns]
+    if task not in (None, *TASKS):
+        raise UserError(f"--data.task {task} is not one of {', '.join(TASKS)}.")
+    if len(columns) > 1 or task == "regression":
+        return _regression(table, names, task)
+    column, values = columns[0], np.asarray(table.targets[:, 0])
+    if "values" in column:
+        present = np.unique(values).astype(np.int64)
+        return _classes(names[0], [column["values"][i] for i in present], present, values, task)
+    if task is None and _is_quantity(values):
+        return _regression(table, names, task)
+    distinct = np.unique(values)
+    if len(distinct) > MAX_CLASSES:
+        raise UserError(
+            f"The target '{names[0]}' has {len(distinct):,} different values, too many for "
+            f"classes; leave --data.task {task} out, or name another --data.target."
+        )
+    labels = [f"{value:.0f}" if value == round(value) else f"{value:g}" for value in distinct]
+    return _classes(names[0], labels, distinct, values, task)
+
+
+def _is_quantity(values: np.ndarray) -> bool:
+    """Say whether numbers are quantities: fractions, or many different whole numbers."""
+    start = np.unique(values[:100_000])
+    if len(start) <= 2 and len(np.unique(values)) <= 2:
+        return False
+    if len(start) > FEW or (start != np.round(start)).any():
+        return True
+    distinct = np.unique(values)
+    return len(distinct) > min(FEW, len(values) ** 0.5) or bool((distinct % 1).any())
+
+
+def _classes(
+    name: str, labels: list[str], marks: np.ndarray, values: np.ndarray, task: str | None
+) -> Target:
+    if len(labels) == 1:
+        raise UserError(
+            f"The target '{name}' is '{labels[0]}' in every row: there is nothing to tell apart. "
+            "Name another column with --data.target, or add rows of another class."
+        )
+    if task == "binary" and len(labels) > 2:
+        raise UserError(
+            f"--data.task binary needs two classes, but '{name}' has {len(labels)}: "
+            f"{', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}. Leave --data.task out."
+        )
+    order = sorted(range(len(labels)), key=lambda i: _natural(labels[i]))
+    lookup = np.empty(len(labels), dtype=np.int64)
+    lookup[order] = np.arange(len(labels))
+    codes = lookup[np.searchsorted(marks, values)].astype(np.int16)
+    class_names = [labels[i] for i in order]
+    notes = [
+        f"class '{class_names[i]}' of '{name}' has one row, which trains: it is neither validated "
+        "nor tested; add rows or merge it with another class"
+        for i in np.flatnonzero(np.bincount(codes) == 1)[:5]
+    ]
+    task = task or ("binary" if len(labels) == 2 else "multiclass")
+    return Target(task, [name], class_names, codes, None, notes)
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    """Sort numbers by size and before texts."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label.lower()
+
+
+def _regression(table: Table, names: list[str], task: str | None) -> Target:
+    for column in table.target_columns:
+        if "values" in column:
+            raise UserError(
+                f"The target '{column['name']}' holds texts ('{column['values'][0]}'), which "
+                + (
+                    "are no quantities; leave --data.task regression out."
+                    if task == "regression"
+                    else "cannot be one of several targets; name a single --data.target."
+                )
+            )
+    values = np.asarray(table.targets[:, : len(names)])
+    constant = [n for n, v in zip(names, values.T, strict=True) if v.min() == v.max()]
+    if constant:
+        raise UserError(
+            f"The target '{constant[0]}' is {values[0, names.index(constant[0])]:g} in every row: "
+            "there is nothing to learn. Name another column with --data.target."
+        )
+    return Target("regression", names, [], None, values, [])
+
+
+def moments(target: Target, rows: np.ndarray) -> dict[str, Any]:
+    """Return the mean and standard deviation of a regression's training targets."""
+    if target.values is None:
+        return {}
+    values = target.values[rows].astype(np.float64)
+    std = values.std(axis=0)
+    return {"mean": values.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
