@@ -1,6 +1,6 @@
 """The datamodule that every other one extends: in-memory tensors in, batches out."""
 
-from collections.abc import Callable
+import os
 from typing import Any, Literal
 
 import torch
@@ -26,7 +26,8 @@ class TensorDataModule(LightningDataModule):
 
     Args:
         batch_size: Examples in a training batch.
-        seed: Seed of the validation split and of the order of the training examples.
+        seed: Seed of the validation split. The order of the training examples follows the seed of
+            `seed_everything`, so that other seeds see the same split.
         shuffle: Draw a new order of the training examples every epoch.
         augment: Modules that change a training batch of inputs, applied in order to whole batches
             on the model's device: ours in `datamodules.augment` draw anew for every example,
@@ -74,7 +75,7 @@ class TensorDataModule(LightningDataModule):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How a model turns a raw batch into numbers, as plain JSON; it travels with the weights."""
+        """How a model reads a raw batch, as plain JSON; it travels with the weights."""
         return {"kind": "none"}
 
     # What follows from it
@@ -110,7 +111,9 @@ class TensorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches of this rank, in a new order every epoch."""
-        return self._batches("train", self.batch_size, shuffle=self.shuffle, pad=True, join_single=True)
+        return self._batches(
+            "train", self.batch_size, shuffle=self.shuffle, pad=True, join_single=True
+        )
 
     def val_dataloader(self) -> TensorBatches:
         """Return the validation batches of this rank."""
@@ -136,8 +139,10 @@ class TensorDataModule(LightningDataModule):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        # seed_everything leaves its seed here, the same on every rank.
+        order_seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
         return TensorBatches(
-            x, y, batch_size, seed=self.seed, rank=rank, world_size=world_size, **options
+            x, y, batch_size, seed=order_seed, rank=rank, world_size=world_size, **options
         )
 
 
@@ -163,5 +168,3 @@ def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tenso
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[size:].sort().values, order[:size].sort().values
-
-

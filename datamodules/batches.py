@@ -64,6 +64,9 @@ class TensorBatches:
         self.epoch = 0
         self._position = 0  # batches of this epoch already read
 
+    #: Lightning asks a loader with a sampler for this too.
+    batch_sampler = None
+
     @property
     def sampler(self) -> "TensorBatches":
         """Itself: where Lightning looks for `set_epoch`."""

@@ -53,7 +53,7 @@ class ImageDataModule(TensorDataModule):
         positive_classes: Make the task binary: is the class one of these? (`[0, 1, 2]` on MNIST
             asks whether a digit is less than 3.)
         batch_size: Images in a training batch.
-        seed: Seed of the validation split and of the order of the training images.
+        seed: Seed of the validation split; the order of the images follows `seed_everything`.
         shuffle: Draw a new order of the training images every epoch.
         augment: Modules that change a training batch of images, applied in order.
     """
@@ -63,6 +63,8 @@ class ImageDataModule(TensorDataModule):
     #: What `datamodules.synthetic` draws in its place.
     drawn_as: str
     labels: tuple[str, ...]
+    #: Of the published training images, scaled to 0-1.
+    pixel_mean_and_std: tuple[float, float]
 
     def __init__(
         self,
@@ -112,10 +114,7 @@ class ImageDataModule(TensorDataModule):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Pixel scale: bytes become 0-1, then `(x - mean) / std`."""
-        mean, std = 0.0, 1.0
-        if self.normalize:
-            pixels = self.splits["train"][0].float() / 255
-            mean, std = round(pixels.mean().item(), 4), round(pixels.std().item(), 4)
+        mean, std = self.pixel_mean_and_std if self.normalize else (0.0, 1.0)
         return {"kind": "pixels", "mean": mean, "std": std}
 
     def load_splits(self) -> dict[str, Split]:
@@ -216,8 +215,8 @@ class ImageDataModule(TensorDataModule):
             missing = [n for pair in FILES.values() for n in pair if not self._find(n)]
             if present:
                 raise UserError(
-                    f"{self.name} in '{self.data_dir}' is incomplete: {', '.join(missing)} missing, "
-                    f"and cannot be downloaded ({_first_line(error)}). Add it, or pass "
+                    f"{self.name} in '{self.data_dir}' is incomplete: {', '.join(missing)} "
+                    f"missing, and cannot be downloaded ({_first_line(error)}). Add it, or pass "
                     "--data.source synthetic."
                 ) from error
             with contextlib.suppress(OSError):  # leave no empty folders behind
@@ -247,6 +246,7 @@ class MNIST(ImageDataModule):
     name = "MNIST"
     drawn_as = "digits"
     labels = tuple("0123456789")
+    pixel_mean_and_std = (0.1307, 0.3081)
 
 
 class FashionMNIST(ImageDataModule):
@@ -254,6 +254,7 @@ class FashionMNIST(ImageDataModule):
 
     name = "FashionMNIST"
     drawn_as = "garments"
+    pixel_mean_and_std = (0.2860, 0.3530)
     labels = (
         "T-shirt/top",
         "Trouser",

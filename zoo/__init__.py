@@ -1,0 +1,32 @@
+"""The textbook's neural networks as LightningModules.
+
+Names are resolved when first used: `import zoo` imports no torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create_datamodule": "zoo.registry",
+    "create_model": "zoo.registry",
+    "find_recipe": "zoo.registry",
+    "list_models": "zoo.registry",
+    "model_card": "zoo.registry",
+    "load_weights": "zoo.weights",
+    "save_weights": "zoo.weights",
+    "ZooModule": "zoo.module",
+    "UserError": "zoo.errors",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,118 @@
+"""Fully connected networks: most of the documents' networks are recipes of this one class."""
+
+import math
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from zoo.errors import UserError
+from zoo.module import ZooModule
+
+ActivationName = Literal[
+    "none", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "softmax", "gelu", "silu"
+]
+NormName = Literal["none", "batch", "layer"]
+StepName = Literal["norm", "activation", "dropout"]
+
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+def activation_layer(name: ActivationName, negative_slope: float = 0.01) -> nn.Module:
+    """Return a new activation layer of that name; softmax goes over the last dimension."""
+    layers: dict[str, Any] = {
+        "none": nn.Identity,
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+        "leaky_relu": lambda: nn.LeakyReLU(negative_slope),
+        "prelu": nn.PReLU,
+        "softmax": lambda: nn.Softmax(dim=-1),
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+    }
+    return layers[name]()
+
+
+class FeedForward(ZooModule):
+    """Linear layers with an activation, and on request normalisation and dropout, between them.
+
+    Document 003, "Feedforward Neural Network" (class FeedForwardNN). The last hidden layer's
+    output is the features; one linear layer on top of it is the head.
+
+    Shape: (N, *input_shape), flattened -> (N, num_outputs).
+
+    Args:
+        hidden_dim: Width of every hidden layer, or a list with one width for each.
+        num_hidden: Number of hidden layers, if `hidden_dim` is one width.
+        activation: Activation of the hidden layers.
+        negative_slope: Slope of `leaky_relu` below zero.
+        norm: Normalisation of the hidden layers: one for all, or a list with one for each.
+        dropout: Share of the hidden units that are dropped out in training.
+        output_dropout: Share of the outputs that are dropped out in training.
+        layer_order: What follows each linear layer, in order.
+        bias: Give the linear layers a bias.
+        kwargs: What every network of the zoo takes.
+
+    Raises:
+        UserError: If widths are not positive, or lists differ in length.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int | list[int] = 512,
+        num_hidden: int | None = None,
+        activation: ActivationName = "relu",
+        negative_slope: float = 0.01,
+        norm: NormName | list[NormName] = "none",
+        dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        layer_order: list[StepName] = ["norm", "activation", "dropout"],  # noqa: B006
+        bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        widths = hidden_widths(hidden_dim, num_hidden)
+        norms = norm if isinstance(norm, list) else [norm] * len(widths)
+        if len(norms) != len(widths):
+            raise UserError(
+                f"--model.norm names {len(norms)} normalisations for {len(widths)} hidden layers."
+            )
+        self.backbone = nn.Sequential(nn.Flatten())
+        in_features = math.prod(self.feature_shape)
+        for width, norm_name in zip(widths, norms, strict=True):
+            self.backbone.append(nn.Linear(in_features, width, bias=bias))
+            steps = {
+                "norm": NORMS[norm_name](width) if norm_name != "none" else None,
+                "activation": activation_layer(activation, negative_slope)
+                if activation != "none"
+                else None,
+                "dropout": nn.Dropout(dropout) if dropout else None,
+            }
+            self.backbone.extend(steps[step] for step in layer_order if steps[step] is not None)
+            in_features = width
+        self.head = nn.Linear(in_features, self.hparams["num_outputs"], bias=bias)
+        self.output_dropout = nn.Dropout(output_dropout)
+        self.finish()
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the head's outputs, some of them dropped out in training if so asked."""
+        return self.output_dropout(self.head(features))
+
+
+def hidden_widths(hidden_dim: int | list[int], num_hidden: int | None) -> list[int]:
+    """Return the width of each hidden layer."""
+    if isinstance(hidden_dim, list):
+        widths = hidden_dim
+        if num_hidden not in (None, len(widths)):
+            raise UserError(
+                f"--model.num_hidden {num_hidden} contradicts --model.hidden_dim {hidden_dim}, "
+                f"which lists {len(widths)}."
+            )
+    else:
+        widths = [hidden_dim] * (1 if num_hidden is None else num_hidden)
+    if num_hidden is not None and num_hidden < 0:
+        raise UserError(f"--model.num_hidden must not be negative, as {num_hidden} is.")
+    for width in widths:
+        if width < 1:
+            raise UserError(f"--model.hidden_dim must be positive, but {width} is not.")
+    return list(widths)

@@ -1,0 +1,49 @@
+"""The front end behind every script; importing it imports no torch."""
+
+import importlib
+import os
+import sys
+
+from zoo.errors import UserError, unknown
+
+COMMANDS = {
+    "fit": "train a network",
+    "evaluate": "repeat the test metrics of a run or of shipped weights",
+    "predict": "predict on a new CSV file",
+    "models": "list the networks, or show one",
+}
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130  # 128 + SIGINT, as a shell reports it
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `zoo COMMAND ...`: the entry point of `python -m zoo`."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("usage: python -m zoo COMMAND [--help] ...\n\ncommands:")
+        for command, purpose in COMMANDS.items():
+            print(f"  {command:{width}}  {purpose}")
+        sys.exit(0 if argv else USAGE_STATUS)
+    run(*argv)
+
+
+def run(command: str, *argv: str) -> None:
+    """Run one command, and end with a message instead of a traceback on a user's mistake."""
+    try:
+        if command not in COMMANDS:
+            raise unknown("command", command, COMMANDS)
+        importlib.import_module(f"zoo.cli.{command}").main(list(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
+    except BrokenPipeError:  # `... | head` closed our output: no reason to complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def script(command: str) -> None:
+    """Run one command with the arguments of this process: all that a script does."""
+    run(command, *sys.argv[1:])

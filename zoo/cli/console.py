@@ -1,0 +1,103 @@
+"""What a command prints: tables that line up, warnings that cannot be missed, and no noise."""
+
+import logging
+import shutil
+import sys
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+
+# Lightning's and torch's hints about what a user of the zoo did not write and cannot change.
+HUSHED = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*in eval mode at the start of training.*",  # frozen layers: meant so
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*No positive samples in targets.*",
+    ".*No negative samples in targets.*",
+    ".*Starting from v1.9.0.*",
+    ".*is not supported on mac.*",
+    ".*GPU available but not used.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*lr_scheduler.step.*before.*optimizer.step.*",
+    ".*resume from a checkpoint that ended before the epoch.*",
+    ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+    ".*not have a `test_dataloader`.*",
+)
+
+
+def quiet() -> None:
+    """Silence hints that a user can do nothing about, and print the other warnings plainly."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for pattern in HUSHED:
+        warnings.filterwarnings("ignore", message=pattern)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if category.__name__ == "SyntheticDataWarning":
+        print(framed("SYNTHETIC DATA", str(message)), file=sys.stderr)
+    elif not issubclass(category, (DeprecationWarning, FutureWarning)):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def framed(title: str, text: str) -> str:
+    """Return a text in a frame that cannot be missed."""
+    width = min(shutil.get_terminal_size().columns, 100) - 4
+    lines = textwrap.wrap(text, width)
+    rule = "=" * (max(map(len, [*lines, title])) + 4)
+    return "\n".join([rule, f"  {title}", *(f"  {line}" for line in lines), rule])
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Return rows in columns that line up: the first to the left, numbers to the right.
+
+    Args:
+        rows: Cells, already formatted.
+        header: Titles of the columns.
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [all(_is_number(cell) for cell in column[1:] if cell) for column in columns]
+    lines = []
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a table with a row for each split and a column for each metric."""
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    rows = [
+        [split, *(f"{values[name]:.4f}" if name in values else "" for name in names)]
+        for split, values in metrics.items()
+    ]
+    return table(rows, ["", *names])
+
+
+def by_split(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Turn `{"loss/val": 0.3, ...}` into `{"val": {"loss": 0.3}, ...}`."""
+    nested: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        name, _, split = key.partition("/")
+        nested.setdefault(split, {})[name] = float(value)
+    return nested
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `3.2 s`, `2 min 05 s` or `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "").replace("%", "").strip("+-± ").isdigit()

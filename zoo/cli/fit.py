@@ -1,0 +1,72 @@
+"""`fit`: train a network of the zoo on the data that it is paired with."""
+
+import sys
+
+from zoo.cli.front import understand
+
+
+def main(argv: list[str]) -> None:
+    """Run `fit` with these arguments."""
+    request = understand(argv)
+    if request is None:
+        return
+    from zoo.cli.console import quiet
+    from zoo.cli.parser import FitCLI
+
+    quiet()
+
+    if request.help:
+        FitCLI(request.recipe, ["--help"])
+    cli = FitCLI(request.recipe, request.argv, only_parse=request.print_config)
+    if request.print_config:
+        import yaml
+
+        print(yaml.safe_dump(cli.as_recipe(), sort_keys=False, allow_unicode=True), end="")
+        return
+    train(cli, request.pretrained)
+
+
+def train(cli: "FitCLI", pretrained: bool) -> None:  # noqa: F821
+    """Train, and print what came of it."""
+    import torch
+
+    from zoo.cli import INTERRUPTED_STATUS
+    from zoo.cli.console import by_split, duration, metrics_table
+    from zoo.cli.run import CHECKPOINTS, Training
+    from zoo.weights import load_backbone, pretrained_path
+
+    if pretrained:
+        print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
+    training = Training(cli, callbacks=[])
+    print(training.describe(), flush=True)
+    try:
+        metrics = training.fit(cli.config.ckpt_path)
+    except SystemExit:
+        # Lightning has taken the Ctrl-C, saved and stopped its processes.
+        last = training.folder / CHECKPOINTS / "last.ckpt" if training.folder else None
+        print(
+            f"\ninterrupted; go on with: --config {training.folder / 'config.yaml'} "
+            f"--ckpt_path {last}"
+            if last and last.exists()
+            else "\ninterrupted",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED_STATUS)
+    finally:
+        # Without this, 3 of 12 runs on several processes aborted at exit.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    if not training.trainer.is_global_zero or training.folder is None:
+        return
+    titles = {"train": "train", "val": "validation", "test": "test"}
+    nested = by_split(metrics)
+    shown = {titles[s]: nested[s] for s in titles if s in nested}
+    if cli.datamodule.origin == "synthetic":
+        shown = {f"{split} (synthetic)": values for split, values in shown.items()}
+    checkpoint = training.folder / CHECKPOINTS
+    chosen = f"{cli.recipe.select}.ckpt"
+    print(f"\n{metrics_table(shown)}\n")
+    print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
+    print(f"checkpoint   {checkpoint / chosen}")
+    print(f"weights      {training.folder / 'weights.safetensors'}")
+    print(f"tensorboard  tensorboard --logdir {training.folder.parent.parent}")

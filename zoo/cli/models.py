@@ -1,0 +1,65 @@
+"""`models`: list the networks of the zoo, or show one."""
+
+import argparse
+
+from zoo.cli.front import listing
+from zoo.registry import DATAMODULES, find_recipe, list_models
+
+
+def main(argv: list[str]) -> None:
+    """Run `models` with these arguments."""
+    parser = argparse.ArgumentParser(prog="models", description="What the zoo has.")
+    parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as '*mnist*'")
+    parser.add_argument("--model", help="show one network: structure, source, data, weights")
+    parser.add_argument("--pretrained", action="store_true", help="only those with weights")
+    chosen = parser.parse_args(argv)
+    if chosen.model:
+        print(portrait(chosen.model))
+    elif chosen.pretrained:
+        print("\n".join(list_models(chosen.pattern, pretrained=True)))
+    else:
+        print(listing(chosen.pattern))
+
+
+def portrait(name: str) -> str:
+    """Return what there is to know about one network, as text."""
+    recipe = find_recipe(name)
+    from zoo.cli.console import quiet, table
+    from zoo.layers import layer_rows
+    from zoo.registry import create_model, model_card
+    from zoo.weights import PRETRAINED
+
+    quiet()
+    model = create_model(name)
+    facts = {
+        "source": recipe.source,
+        "note": recipe.note,
+        "task": f"{model.hparams['task']}, {model.hparams['num_outputs']} outputs",
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "data": recipe.data["class_path"].removeprefix("datamodules."),
+        "pairs with": ", ".join(pairings(name)),
+        "command": f"python scripts/fit.py --model {recipe.name}",
+    }
+    lines = [f"{recipe.name}: {recipe.summary}", ""]
+    lines += [f"{title:11} {text}" for title, text in facts.items() if text]
+    lines += ["", table(layer_rows(model), ["layer", "kind", "output shape", "parameters"])]
+    if (PRETRAINED / f"{recipe.name}.safetensors").exists():
+        card = model_card(recipe.name)
+        metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith("/test"))
+        lines += ["", f"weights     {metrics}", f"sha256      {card.sha256}"]
+    return "\n".join(lines)
+
+
+def pairings(name: str) -> list[str]:
+    """Return the datamodules that a network can read, by trying each on its shape."""
+    from zoo.errors import UserError
+    from zoo.registry import create_datamodule, create_model
+
+    readable = []
+    for data in sorted(set(DATAMODULES) - {"tabular"}):
+        try:
+            create_model(name, datamodule=create_datamodule(data))
+            readable.append(data)
+        except UserError:
+            continue
+    return readable

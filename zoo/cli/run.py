@@ -1,0 +1,216 @@
+"""One training: its folder, its callbacks, what it leaves behind."""
+
+import errno
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from zoo.callbacks.interruption import SaveWhenInterrupted
+from zoo.callbacks.progress import EpochLines, progress
+from zoo.cli.parser import FitCLI
+from zoo.errors import UserError
+from zoo.weights import Card, save_weights
+
+CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
+
+
+def make_run_folder(root: Path, name: str) -> Path:
+    """Make `root/name/version_N` with the lowest free N, also if another run does so right now."""
+    try:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        taken = [p.name.removeprefix("version_") for p in (root / name).glob("version_*")]
+        number = max((int(n) for n in taken if n.isdigit()), default=-1) + 1
+        while True:
+            folder = root / name / f"version_{number}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(
+            f"The run directory '{root / name}' cannot be made: {error.strerror}. "
+            "Choose another with --trainer.default_root_dir."
+        ) from error
+
+
+class Training:
+    """A network, its data and a trainer that writes into a run directory.
+
+    Args:
+        cli: The parsed settings, with network and data already made.
+        callbacks: Callbacks besides the checkpoints and the progress bar.
+    """
+
+    def __init__(self, cli: FitCLI, callbacks: list[Callback]) -> None:
+        self.cli = cli
+        self.model, self.data = cli.model, cli.datamodule
+        trainer_options = cli.config.trainer
+        self.is_trial = bool(trainer_options.fast_dev_run)
+        origin = "-synthetic" if self.data.origin == "synthetic" else ""
+        root = Path(trainer_options.default_root_dir or "runs")
+        self.name = f"{cli.recipe.name}{origin}"
+        self.folder = None if self.is_trial else shared_run_folder(root, self.name)
+        bar = progress()
+        options: dict[str, Any] = {"callbacks": [bar, *callbacks]}
+        if isinstance(bar, EpochLines):
+            options["enable_progress_bar"] = False
+        if self.folder:
+            options["callbacks"] += self._checkpointing(trainer_options)
+            if trainer_options.logger in (None, True):
+                options["logger"] = TensorBoardLogger(
+                    self.folder.parent.parent,
+                    name=self.folder.parent.name,
+                    version=self.folder.name,
+                    default_hp_metric=False,
+                )
+        try:
+            self.trainer: Trainer = cli.make_trainer(**options)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UserError(f"The trainer cannot be set up: {error}") from error
+
+    def _checkpointing(self, trainer_options: Any) -> list[Callback]:
+        if trainer_options.enable_checkpointing is False:
+            return []
+        monitor = self.model.task.monitor
+        validates = trainer_options.limit_val_batches not in (0, 0.0)
+        folder = self.folder / CHECKPOINTS
+        keep_best = ModelCheckpoint(
+            folder,
+            filename="best",
+            monitor=monitor.metric if validates else None,
+            mode=monitor.mode,
+            save_last=True,
+            enable_version_counter=False,
+        )
+        self.keep_best = keep_best
+        return [keep_best, SaveWhenInterrupted(folder / "last.ckpt")]
+
+    def describe(self) -> str:
+        """Return the one line that a run begins with."""
+        sizes = " / ".join(f"{len(self.data.splits[s][0]):,}" for s in ("train", "val", "test"))
+        device = self.trainer.strategy.root_device
+        workers = f" x {self.trainer.world_size}" if self.trainer.world_size > 1 else ""
+        data = f"{type(self.data).__name__} ({self.data.origin}; {sizes})"
+        parts = [
+            f"{self.cli.recipe.name} on {data}",
+            f"{device.type}{workers}, {self.trainer.precision}",
+            f"{self.folder}" if self.folder else "no run directory (fast_dev_run)",
+        ]
+        return " | ".join(parts)
+
+    def fit(self, ckpt_path: str | None) -> dict[str, dict[str, float]]:
+        """Train, select the weights, measure them, and write everything into the run directory.
+
+        Returns:
+            The metrics by split: `train` as they were while learning, `validation` and `test` of
+            the weights that the run ends with.
+        """
+        if self.folder and self.trainer.is_global_zero:
+            text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
+            (self.folder / CONFIG).write_text(text, "utf-8")
+        started = time.perf_counter()
+        with _disk_errors_named(self.folder):
+            self.trainer.fit(
+                self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
+            )
+        self.seconds = time.perf_counter() - started
+        self.epochs = self.trainer.current_epoch
+        train = {k: float(v) for k, v in self.trainer.callback_metrics.items() if "/train" in k}
+        self._take_selected_weights()
+        evaluated: dict[str, float] = {}
+        if self.is_trial:
+            return {}
+        for evaluate in (self.trainer.validate, self.trainer.test):
+            evaluated |= evaluate(self.model, datamodule=self.data, verbose=False)[0]
+        self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
+        if self.trainer.is_global_zero:
+            with _disk_errors_named(self.folder):
+                self._save()
+        return self.metrics
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that repeat this run, also if its data was a fallback."""
+        settings = self.cli.as_recipe()
+        if "source" in settings["data"]["init_args"]:
+            settings["data"]["init_args"]["source"] = self.data.origin
+        return settings
+
+    def _take_selected_weights(self) -> None:
+        best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
+        if self.cli.recipe.select == "best" and best:
+            checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(checkpoint["state_dict"])
+
+    def _save(self) -> Card:
+        recipe = self.cli.recipe
+        return save_weights(
+            self.model,
+            self.folder / WEIGHTS,
+            name=recipe.name,
+            summary=recipe.summary,
+            source=recipe.source,
+            dataset={"name": type(self.data).__name__, "origin": self.data.origin},
+            split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
+            metrics={name: round(value, 6) for name, value in self.metrics.items()},
+            seed=self.cli.config.seed_everything,
+            epochs=self.epochs,
+            seconds=round(self.seconds, 1),
+            device=_device_name(self.trainer.strategy.root_device),
+            torch_version=torch.__version__,
+            recipe=self._settings(),
+        )
+
+
+def shared_run_folder(root: Path, name: str) -> Path:
+    """Make the run folder once, and let the processes that Lightning starts for DDP find it."""
+    import os
+
+    if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
+        return Path(os.environ["ZOO_RUN_FOLDER"])
+    folder = make_run_folder(root, name)
+    os.environ["ZOO_RUN_FOLDER"] = str(folder)
+    return folder
+
+
+class _disk_errors_named:
+    """Turn a full disk into a message that says where and what to do."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full |= isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+        if full:
+            raise UserError(
+                f"The disk under '{self.folder}' is full: {error}. What was written before is "
+                "kept. Free some space, or choose another folder with --trainer.default_root_dir."
+            ) from error
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "lightning": pl.__version__,
+    }

@@ -1,0 +1,158 @@
+"""From a recipe's `optimizer` and `lr_scheduler` to the objects that Lightning steps."""
+
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from zoo.errors import UserError
+
+ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+
+
+class OneCycle(OneCycleLR):
+    """The learning rate rises to the optimizer's own and falls to almost nothing, once.
+
+    The peak is the learning rate of the optimizer, so that it is written in one place, and the
+    length is that of the training.
+
+    Args:
+        optimizer: The optimizer whose learning rates are the peaks.
+        total_steps: Updates in the whole training; filled in from the trainer if None.
+        pct_start: Share of the updates spent rising.
+        div_factor: The first learning rate is the peak divided by this.
+        final_div_factor: The last one is the first divided by this.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int | None = None,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        # Moving Adam's beta1 or momentum along would be a second schedule nobody asked for.
+        super().__init__(
+            optimizer,
+            max_lr=peaks,
+            total_steps=total_steps,
+            pct_start=pct_start,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+            cycle_momentum=False,
+        )
+
+
+class Cosine(CosineAnnealingLR):
+    """The learning rate falls from the optimizer's own to `eta_min` along half a cosine.
+
+    Args:
+        optimizer: The optimizer whose learning rate falls.
+        total_steps: Updates in the whole training; filled in from the trainer if None.
+        eta_min: The last learning rate.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_steps: int | None = None, eta_min: float = 0.0
+    ) -> None:
+        super().__init__(optimizer, T_max=total_steps, eta_min=eta_min)
+
+
+def class_at(path: str) -> type:
+    """Return the class at a dotted path such as `torch.optim.SGD`."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
+    """Build the optimizer of a recipe over parameter groups."""
+    return class_at(spec["class_path"])(groups, **spec.get("init_args", {}))
+
+
+def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+    """Build a scheduler as Lightning's configuration dictionary.
+
+    A scheduler that takes `total_steps` spans the whole training and moves after every update;
+    any other moves after every epoch. A plateau scheduler watches the validation loss unless it
+    says otherwise.
+    """
+    scheduler_class = class_at(spec["class_path"])
+    options = dict(spec.get("init_args", {}))
+    per_update = "total_steps" in inspect.signature(scheduler_class).parameters
+    if per_update and options.get("total_steps") is None:
+        options["total_steps"] = total_steps
+    scheduler: LRScheduler = scheduler_class(optimizer, **options)
+    return {
+        "scheduler": scheduler,
+        "interval": "step" if per_update else "epoch",
+        "monitor": options.get("monitor", "loss/val"),
+    }
+
+
+def parameter_groups(
+    model: nn.Module,
+    head: nn.Module,
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    lr: float | None,
+    head_lr: float | None,
+    layer_decay: float | None,
+) -> list[dict[str, Any]]:
+    """Group parameters by the learning rate that they get.
+
+    Args:
+        model: The whole network; the order of its parameters is the order of depth.
+        head: The part of it that keeps the full learning rate.
+        parameters: The named parameters to group, in the network's order.
+        lr: The optimizer's learning rate.
+        head_lr: Learning rate of the head; the optimizer's if None.
+        layer_decay: Each layer's learning rate is the next one's times this; 1 or None for equal.
+
+    Returns:
+        Groups for an optimizer: `params`, and `lr` where it differs from the optimizer's.
+
+    Raises:
+        UserError: If a relative learning rate is asked for but the optimizer has none.
+    """
+    parameters = list(parameters)
+    if head_lr is None and layer_decay is None:
+        return [{"params": [p for _, p in parameters]}] if parameters else []
+    if lr is None:
+        raise UserError("--head-lr and --layer-decay need an optimizer with --optimizer.lr.")
+    in_head = {id(p) for p in head.parameters()}
+    layer_of = {
+        n: n.rpartition(".")[0] for n, p in model.named_parameters() if id(p) not in in_head
+    }
+    depth_of = {layer: i for i, layer in enumerate(dict.fromkeys(layer_of.values()))}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        if id(parameter) in in_head:
+            rate = lr if head_lr is None else head_lr
+        else:
+            rate = lr * (layer_decay or 1.0) ** (len(depth_of) - depth_of[layer_of[name]])
+        groups.setdefault(rate, []).append(parameter)
+    return [{"params": params, "lr": rate} for rate, params in groups.items()]
+
+
+def add_groups(
+    optimizer: Optimizer, groups: list[dict[str, Any]], schedulers: list[LRScheduler]
+) -> None:
+    """Add parameter groups in the middle of a training, at the point where its schedule is."""
+    first = optimizer.param_groups[0]
+    for group in groups:
+        template = {key: value for key, value in first.items() if key != "params"}
+        initial = template.get("initial_lr", template["lr"])
+        peak = template.get("max_lr", initial)
+        factor = group.get("lr", peak) / peak
+        for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+            if key in template:
+                template[key] *= factor
+        optimizer.add_param_group({**template, "params": group["params"]})
+        for scheduler in schedulers:
+            if hasattr(scheduler, "base_lrs"):
+                scheduler.base_lrs.append(initial * factor)

@@ -1,0 +1,98 @@
+"""How a network reads raw input. It is part of the network, so it travels with the weights."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import UserError
+
+
+class Pixels(nn.Module):
+    """Scale images: bytes to 0-1, then `(x - mean) / std`. Floats are taken to be 0-1 already.
+
+    Shape: (N, C, H, W) uint8 or float -> (N, C, H, W) float.
+    """
+
+    def __init__(self, input_shape: Sequence[int], mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        self.output_shape = tuple(input_shape)
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
+        self.scaled_only = mean == 0.0 and std == 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled images in the dtype of the network."""
+        if not x.is_floating_point():
+            x = x.to(self.mean.dtype) / 255
+        return x if self.scaled_only else (x - self.mean) / self.std
+
+
+class Numbers(nn.Module):
+    """Take numbers as they are, as floats of the network's dtype."""
+
+    def __init__(self, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.output_shape = tuple(input_shape)
+        self.register_buffer("dtype_of", torch.tensor(0.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` as floats."""
+        return x.to(self.dtype_of.dtype)
+
+
+class Tokens(nn.Module):
+    """Embed token ids; id 0 is padding, 1 an unknown word.
+
+    Shape: (N, T) int64 -> (N, T, embedding_dim) float.
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], vocabulary: list[str], embedding_dim: int = 64
+    ) -> None:
+        super().__init__()
+        self.output_shape = (*input_shape, embedding_dim)
+        self.embedding = nn.Embedding(len(vocabulary), embedding_dim, padding_idx=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the embeddings."""
+        return self.embedding(x)
+
+
+def build(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> nn.Module:
+    """Build the module that turns raw batches into what the backbone reads.
+
+    Args:
+        preprocessing: A datamodule's plain description: `kind` is `pixels`, `table`, `tokens` or
+            `none`, the rest belongs to that kind.
+        input_shape: The shape of one raw example.
+
+    Returns:
+        A module with `output_shape`, the shape of one example that it gives.
+    """
+    options = {k: v for k, v in preprocessing.items() if k not in ("kind", "target")}
+    kind = preprocessing["kind"]
+    if kind == "pixels":
+        return Pixels(input_shape, **options)
+    if kind == "tokens":
+        options = {k: options[k] for k in ("vocabulary", "embedding_dim") if k in options}
+        return Tokens(input_shape, **options)
+    if kind == "table":
+        from zoo.tables import TablePreprocessing
+
+        return TablePreprocessing(preprocessing)
+    if kind == "none":
+        return Numbers(input_shape)
+    raise UserError(f"There is no preprocessing '{kind}'; known: pixels, table, tokens, none.")
+
+
+def example_input(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> Tensor:
+    """Return two valid raw examples, for drawing the graph and for export."""
+    shape = (2, *input_shape)
+    if preprocessing["kind"] == "tokens":
+        return torch.ones(shape, dtype=torch.int64)
+    if preprocessing["kind"] == "pixels":
+        return torch.linspace(0, 1, math.prod(shape)).reshape(shape)
+    return torch.zeros(shape)

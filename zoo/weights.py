@@ -1,0 +1,282 @@
+"""Weights as safetensors, and the card beside them that says how good they are."""
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from zoo.errors import UserError
+from zoo.registry import PRETRAINED, class_at, find_recipe, list_models
+
+if TYPE_CHECKING:
+    from zoo.module import ZooModule
+
+# One metadata key: with several, their order and so the file's bytes change from save to save.
+METADATA_KEY = "zoo"
+# What belongs to a training, not to the network; a recipe or the user gives it anew.
+TRAINING_ONLY = (
+    "optimizer",
+    "lr_scheduler",
+    "freeze",
+    "unfreeze_at_epoch",
+    "head_lr",
+    "layer_decay",
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What weights are and how good they are, as measured.
+
+    Attributes:
+        name: `name` or `name.tag` of the recipe.
+        summary: One line on the network.
+        source: The document and section it comes from.
+        sha256: Of the weights file.
+        bytes: Its size.
+        parameters: How many numbers learn.
+        input_shape: Shape of one raw example.
+        class_names: Names of the classes, in the order of the logits.
+        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data.
+        split_sizes: Examples in train, val and test.
+        metrics: Measured on these very weights, by `metric/split`.
+        seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
+        seed: The seed of these weights.
+        epochs: Epochs trained.
+        seconds: Training time.
+        device: Where that was.
+        torch_version: With which torch.
+        recipe: The whole recipe, as it ran.
+        licence: Of the weights.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    parameters: int
+    input_shape: list[int]
+    class_names: list[str]
+    summary: str = ""
+    source: str = ""
+    dataset: dict[str, str] = field(default_factory=dict)
+    split_sizes: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    device: str = ""
+    torch_version: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
+
+
+def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card:
+    """Write `path` (.safetensors) and the card beside it (.json).
+
+    Args:
+        model: The network.
+        path: Where to write the weights; the folder is made.
+        described: Fields of the card that only the caller knows, such as `name` and `metrics`.
+
+    Returns:
+        The card.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = to_bytes(model)
+    path.write_bytes(content)
+    card = Card(
+        **{
+            "name": type(model).__name__,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "input_shape": list(model.hparams["input_shape"]),
+            "class_names": list(model.class_names),
+            **described,
+        }
+    )
+    card_path(path).write_text(
+        json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    return card
+
+
+def to_bytes(model: "ZooModule") -> bytes:
+    """Return a network as safetensors, with class and arguments in its metadata."""
+    hparams = {k: v for k, v in model.hparams.items() if k not in TRAINING_ONLY}
+    described = {"class_path": _class_path(model), "hparams": hparams}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    return save(tensors, {METADATA_KEY: json.dumps(described, sort_keys=True)})
+
+
+def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
+    """Make the network that a weights file holds.
+
+    Args:
+        path: A .safetensors file, or a run directory with `weights.safetensors`.
+        overrides: Arguments of the network to change, such as its `optimizer`.
+
+    Returns:
+        The network with its weights, in evaluation mode.
+
+    Raises:
+        UserError: If the file is missing, is damaged, is no safetensors file, does not have the
+            sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
+    """
+    path = weights_path(path)
+    content = read_verified(path)
+    try:
+        described = json.loads(read_header(content)["__metadata__"][METADATA_KEY])
+        state = load(content)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
+            "was loaded; get it again, or make it with scripts/fit.py."
+        ) from error
+    model = class_at(described["class_path"])(**{**described["hparams"], **overrides})
+    mismatch = describe_mismatch(model.state_dict(), state)
+    if mismatch:
+        raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def load_backbone(model: "ZooModule", path: Path) -> str:
+    """Load weights into a network for new data: all but what the new data decides.
+
+    The head is taken along only if the classes are the same by name: MNIST and FashionMNIST both
+    have ten, so equal counts mean nothing.
+
+    Returns:
+        A sentence on what was loaded.
+
+    Raises:
+        UserError: If the backbones differ.
+    """
+    source = load_weights(path)
+    state = source.state_dict()
+    same_classes = source.class_names == model.class_names
+    same_input = source.hparams["preprocessing"]["kind"] == model.hparams["preprocessing"]["kind"]
+    left_out = [] if same_classes else ["head."]
+    left_out += [] if same_input else ["preprocess."]
+    own = model.state_dict()
+    loaded = {k: v for k, v in state.items() if not k.startswith(tuple(left_out))}
+    rest = {k: v for k, v in own.items() if k.startswith(tuple(left_out))}
+    mismatch = describe_mismatch(own, {**rest, **loaded})
+    if mismatch:
+        raise UserError(f"The weights of '{path.stem}' do not fit this data: {mismatch}")
+    model.load_state_dict({**rest, **loaded})
+    if same_input:
+        model.hparams["preprocessing"] = source.hparams["preprocessing"]
+    head = "and head" if same_classes else f"with a new head for {', '.join(model.class_names)}"
+    return f"pretrained {path.stem}: backbone {head}"
+
+
+def read_verified(path: Path) -> bytes:
+    """Read a weights file and check it against the card beside it, if there is one."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not card_path(path).exists():
+        return content
+    digest, expected = hashlib.sha256(content).hexdigest(), read_card(card_path(path)).sha256
+    if digest != expected:
+        raise UserError(
+            f"'{path}' is not the file that its card describes: its sha256 is {digest[:12]}..., "
+            f"not {expected[:12]}.... It is damaged or was changed; get it again."
+        )
+    return content
+
+
+def card_path(weights: Path) -> Path:
+    """Return where the card of a weights file is: `card.json` in a run, else NAME.json."""
+    return weights.with_name(
+        "card.json" if weights.name == "weights.safetensors" else f"{weights.stem}.json"
+    )
+
+
+def read_header(content: bytes) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file."""
+    if len(content) < 8:
+        raise ValueError("shorter than its header")
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > len(content) - 8:
+        raise ValueError("its header says it is longer than it is")
+    return json.loads(content[8 : 8 + length])
+
+
+def read_card(path: Path) -> Card:
+    """Read a card.
+
+    Raises:
+        UserError: If it is not one.
+    """
+    try:
+        return Card(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"'{path}' is not a card: {error}.") from error
+
+
+def weights_path(path: str | Path) -> Path:
+    """Return the weights file that a file, a run directory or a model's name stands for."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / "weights.safetensors"
+        if not path.exists():
+            raise UserError(f"There are no weights in '{path.parent}': its run has not finished.")
+    elif not path.exists() and len(path.parts) == 1 and path.suffix != ".safetensors":
+        return pretrained_path(str(path))
+    if not path.exists():
+        raise UserError(f"There is no weights file '{path}'.")
+    if path.suffix != ".safetensors":
+        raise UserError(f"'{path}' is not a .safetensors file; other formats are not loaded.")
+    return path
+
+
+def pretrained_path(name: str) -> Path:
+    """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
+    for candidate in (name, f"{name}.tuned", f"{name}.documented"):
+        path = PRETRAINED / f"{candidate}.safetensors"
+        if path.exists():
+            return path
+    find_recipe(name)
+    known = ", ".join(list_models(pretrained=True)) or "none"
+    raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
+
+
+def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:
+    """Say which layers and shapes differ, and what to pass; nothing if all fit."""
+    problems = []
+    for name in expected.keys() | found.keys():
+        if name not in found:
+            problems.append(f"{name} {tuple(expected[name].shape)} is missing")
+        elif name not in expected:
+            problems.append(f"{name} {tuple(found[name].shape)} is not in the network")
+        elif expected[name].shape != found[name].shape:
+            problems.append(
+                f"{name} is {tuple(found[name].shape)} in the file and "
+                f"{tuple(expected[name].shape)} in the network"
+            )
+    if not problems:
+        return ""
+    advice = "Pass the arguments that the weights were made with"
+    if all(problem.startswith("head.") for problem in problems):
+        advice += ", or classes=[...] for a new head"
+    return f"{'; '.join(sorted(problems)[:4])}. {advice}."
+
+
+def _class_path(model: "ZooModule") -> str:
+    module = type(model).__module__
+    if module.startswith("zoo.architectures."):
+        module = "zoo.architectures"
+    return f"{module}.{type(model).__qualname__}"
