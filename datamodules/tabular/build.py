@@ -11,7 +11,8 @@ from datamodules.errors import UserError, unknown
 from datamodules.tabular import columns as kinds
 from datamodules.tabular import store
 from datamodules.tabular.columns import Column
-from datamodules.tabular.reading import SAMPLE, ReadOptions, open_files
+from datamodules.tabular.dialect import MISSING
+from datamodules.tabular.reading import SAMPLE, ReadOptions, ahead, open_files
 
 # Categories with more values than this are texts or keys, which a network learns nothing from.
 MAX_CATEGORIES = 20_000
@@ -50,6 +51,7 @@ class Pass:
         self.fingerprint = store.fingerprint([path for _, path in files])
         self.roles = [role for role, _ in files]
         self.options, self.wanted = options, wanted
+        self.missing = {*MISSING, *options.missing}
         self.files = open_files([path for _, path in files], options)
         self.names = self.files[0].columns
         self._resolve()
@@ -69,6 +71,12 @@ class Pass:
             setattr(wanted, option, [self._column(n, option) for n in getattr(wanted, option)])
         if wanted.split_column is not None:
             wanted.split_column = self._column(wanted.split_column, "split_column")
+        for name in wanted.target:
+            if name in self.files[0].duplicates:
+                raise UserError(
+                    f"The target '{name}' is the name of two columns of {self.files[0].path}; "
+                    "rename one in the file."
+                )
         for one, other in (("numeric", "categorical"), ("target", "drop"), ("columns", "drop")):
             if both := set(getattr(wanted, one)) & set(getattr(wanted, other)):
                 raise UserError(
@@ -182,8 +190,8 @@ class Pass:
         self.seen = dict.fromkeys(self.columns, 0)
         self.consecutive = dict.fromkeys(self.columns, True)
         self.last: dict[str, float] = {}
-        self.lowest = np.full(len(self.features), np.inf)
-        self.highest = np.full(len(self.features), -np.inf)
+        self.first_value = np.full(len(self.features), np.nan, dtype=np.float32)
+        self.varies = np.zeros(len(self.features), dtype=bool)
         self.parts: list[list[Any]] = []
         self.kept = 0
 
@@ -199,7 +207,7 @@ class Pass:
         }
         for role, file in zip(self.roles, self.files, strict=True):
             start = self.kept
-            for chunk in file.chunks(names, dtype=dtype):
+            for chunk in ahead(file.chunks(names, dtype=dtype)):
                 self._consume(chunk, writer)
             self.parts.append([role, start, self.kept])
         if self.fingerprint != store.fingerprint([file.path for file in self.files]):
@@ -226,7 +234,8 @@ class Pass:
         for i, column in enumerate(self.targets.values()):
             targets[:, i] = self._encode(column, chunk[column.name])[:, 0]
         if name := self.wanted.split_column:
-            targets[:, -1] = self._codes(name, chunk[name], limit=20)
+            said = kinds.without_missing(chunk[name], self.missing)
+            targets[:, -1] = self._codes(name, said, limit=20)
         block = np.empty((count, len(self.features)), dtype=np.float32)
         position, category = 0, len(self.numeric)
         for column in self.columns.values():
@@ -237,9 +246,7 @@ class Pass:
                 category += 1
             else:
                 position += encoded.shape[1]
-        if len(block):
-            self.lowest = np.fmin(self.lowest, np.fmin.reduce(block, axis=0))
-            self.highest = np.fmax(self.highest, np.fmax.reduce(block, axis=0))
+        self._compare(block)
         self.report.rows += count
         present = ~np.isnan(targets).any(axis=1)
         if not present.all():
@@ -249,6 +256,7 @@ class Pass:
         writer.write(block, targets)
 
     def _encode(self, column: Column, cells: pd.Series) -> np.ndarray:
+        cells = kinds.without_missing(cells, self.missing)
         present = cells.notna().to_numpy()
         known = int(present.sum())
         self.seen[column.name] = self.seen.get(column.name, 0) + known
@@ -286,6 +294,14 @@ class Pass:
         learnt = self._kind(column.name, cells.dropna().astype(str))
         (self.columns if column.name in self.columns else self.targets)[column.name] = learnt
         raise _Surprise
+
+    def _compare(self, block: np.ndarray) -> None:
+        """See which features have more than one value; after a chunk or two there is none left."""
+        for i in np.flatnonzero(~self.varies):
+            present = block[:, i][~np.isnan(block[:, i])]
+            if len(present):
+                first = present[0] if np.isnan(self.first_value[i]) else self.first_value[i]
+                self.first_value[i], self.varies[i] = first, (present != first).any()
 
     def _follow(self, name: str, values: np.ndarray) -> None:
         """See whether a column counts the rows."""
@@ -333,10 +349,12 @@ class Pass:
         rows = self.report.rows
         for name, column in self.columns.items():
             reason = ""
-            low, high = (self._range(column, side) for side in (self.lowest, self.highest))
-            if not self.seen[name] or not np.isfinite(low).any():
+            places = [self.features.index(feature) for feature in column.features]
+            if np.isnan(self.first_value[places]).all():
                 reason = "has no value"
-            elif (low == high).all():
+            elif not self.varies[places].any() and not (
+                column.kind == "category" and self.seen[name] < rows
+            ):
                 reason = "has one value only"
             elif column.forced:
                 continue
@@ -345,17 +363,15 @@ class Pass:
                 if count > 0.5 * self.seen[name] and self.seen[name] >= 20:
                     reason = f"looks like a key or free text ({count:,} different values)"
             elif self.consecutive[name] and rows >= 20:
-                first = self.last[name] - rows + 1 + column.offset
-                if first in (0, 1) or kinds.looks_like_key(name):
+                # A title such as "time" may count what matters; a first column without one, rows.
+                untitled = not self.files[0].has_header and name == self.names[0]
+                if untitled or kinds.looks_like_key(name):
                     reason = "counts the rows"
             if reason:
                 self.dropped[name] = reason
         self.report.dropped = dict(self.dropped)
         if all(name in self.dropped for name in self.columns):
             raise self._no_features()
-
-    def _range(self, column: Column, side: np.ndarray) -> np.ndarray:
-        return side[[self.features.index(name) for name in column.features]]
 
     def _describe(self) -> dict[str, Any]:
         targets = []

@@ -80,6 +80,17 @@ def factorize(cells: pd.Series) -> tuple[np.ndarray, pd.Index]:
     return codes, pd.Index(values)
 
 
+def without_missing(cells: pd.Series, words: set[str]) -> pd.Series:
+    """Return cells with NaN for words that mean missing, also with blanks around them."""
+    if cells.dtype.kind in "iufbM":
+        return cells
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        found = [value for value in cells.cat.categories if str(value).strip() in words]
+        return cells.cat.remove_categories(found) if found else cells
+    texts = cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
+    return texts.astype(object).mask(texts.isin(words), np.nan)
+
+
 def labels(values: pd.Index) -> pd.Index:
     """Write categories in one way: no blanks around them, and `3.0` as `3`."""
     texts = [_WHOLE.sub(r"\1", text) if _WHOLE.fullmatch(text) else text for text in _texts(values)]
@@ -163,12 +174,17 @@ def infer(name: str, cells: pd.Series, decimal: str = ".", thousands: str | None
     a category.
     """
     thousands = thousands or ""
-    counts = cells.dropna().astype(str).str.strip().value_counts()
+    column = Column(name, "numeric", decimal=decimal, thousands=thousands)
+    present = cells.dropna()
+    values = pd.to_numeric(present, errors="coerce").to_numpy(dtype=np.float64)
+    if len(values) and (~np.isnan(values)).mean() >= PURE:
+        column.offset = _offset(values)
+        return column
+    counts = present.astype(str).str.strip().value_counts()
     counts = counts[~counts.index.isin(MISSING)]
     if counts.empty:
         return Column(name, "empty")
     texts, weight = pd.Series(counts.index, dtype=object), counts.to_numpy() / counts.sum()
-    column = Column(name, "numeric", decimal=decimal, thousands=thousands)
     values = _parse(texts, decimal, thousands)
     if weight[~np.isnan(values)].sum() >= PURE:
         column.offset = _offset(values)
@@ -208,8 +224,9 @@ def _date_format(texts: pd.Series, weight: np.ndarray) -> str:
 
 
 _KEY_NAME = re.compile(
-    r"(^|[\s_.\-])(id|ids|uid|uuid|guid|index|idx|key|row|rownum|rownames|nr|no|number|unnamed)"
-    r"($|[\s_.\-\d])|[a-z](ID|Id|Key|Index|No|Nr)$",
+    r"(^|[\s_.\-])(ids?|uid|uuid|guid|index|idx|key|rows?|row_?num|row_?names?|nr|no|s\.?no|sl|"
+    r"serial|number|unnamed|obs|observation|case|record|sample|#)($|[\s_.\-\d])"
+    r"|[a-z](ID|Id|Key|Index|No|Nr)$",
 )
 
 

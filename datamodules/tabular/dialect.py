@@ -32,6 +32,7 @@ class Dialect:
         lead: The same without blank lines.
         encoding: A Python codec.
         decimal: The decimal mark.
+        duplicates: Names that stand above more than one column.
         notes: What a user should know about the reading.
     """
 
@@ -42,6 +43,7 @@ class Dialect:
     lead: int = 0
     encoding: str = "utf-8"
     decimal: str = "."
+    duplicates: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -207,6 +209,7 @@ def _names(path: Path, rows: list[list[str]], width: int, dialect: Dialect) -> l
         seen[name] += 1
         if seen[name] > 1:
             new = f"{name}.{seen[name] - 1}"
+            dialect.duplicates.add(name)
             while new in names:
                 new += "_"
             dialect.notes.append(

@@ -75,7 +75,10 @@ def encode_frame(
         column = Column(**described)
         if decimal is not None:
             column.decimal = decimal
-        cells = _cells(frame[column.name], column, missing)
+        cells = frame[column.name]
+        if cells.dtype.kind == "M":
+            cells = cells.dt.strftime(column.format)
+        cells = kinds.without_missing(cells, missing)
         if column.name in entries:
             features[column.name] = _codes(cells, entries[column.name])
         else:
@@ -87,16 +90,6 @@ def encode_frame(
     for i, name in enumerate(names):
         rows[:, i] = features[name]
     return torch.from_numpy(rows)
-
-
-def _cells(cells: pd.Series, column: Column, missing: set[str]) -> pd.Series:
-    """Return a column's cells with every word for "missing" as NaN."""
-    if cells.dtype.kind == "M":
-        return cells.dt.strftime(column.format)
-    if cells.dtype.kind in "iufb":
-        return cells
-    texts = cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
-    return texts.astype(object).mask(texts.isin(missing), np.nan)
 
 
 def _codes(cells: pd.Series, entry: dict[str, Any]) -> np.ndarray:

@@ -3,7 +3,8 @@
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ class TableFile:
         return self._dialect is None or self._dialect.header
 
     @property
+    def duplicates(self) -> set[str]:
+        """The column names that occur more than once."""
+        return self._dialect.duplicates if self._dialect else set()
+
+    @property
     def separator(self) -> str:
         """The character between two fields, fit for writing."""
         separator = self._dialect.separator if self._dialect else ","
@@ -107,7 +113,7 @@ class TableFile:
         dtype: dict[str, str] | str | None = None,
         size: int = CHUNK,
         raw: bool = False,
-    ) -> Iterator[pd.DataFrame]:
+    ) -> Generator[pd.DataFrame, None, None]:
         """Yield the rows of the columns, in the order of `columns`.
 
         Args:
@@ -157,7 +163,7 @@ class TableFile:
         stack.push(reader)
         return _Closing(reader, stack)
 
-    def _parquet_chunks(self, columns: list[str], size: int) -> Iterator[pd.DataFrame]:
+    def _parquet_chunks(self, columns: list[str], size: int) -> Generator[pd.DataFrame, None, None]:
         for batch in _parquet(self.path).iter_batches(batch_size=size, columns=columns):
             frame = batch.to_pandas()[columns]
             for name in columns:
@@ -225,11 +231,26 @@ def _parquet(path: Path) -> Any:
     return pyarrow.parquet.ParquetFile(path)
 
 
+def ahead(chunks: Generator[pd.DataFrame, None, None]) -> Generator[pd.DataFrame]:
+    """Read one chunk ahead in a thread: the parser works while the caller does."""
+    done = object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, chunks, done)
+        try:
+            while (chunk := waiting.result()) is not done:
+                waiting = pool.submit(next, chunks, done)
+                yield chunk
+        finally:
+            with contextlib.suppress(Exception):
+                waiting.result()
+            chunks.close()
+
+
 _LINE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path) -> Generator[None, None, None]:
     """Turn what parsers and archives raise into one sentence about the file."""
     try:
         yield

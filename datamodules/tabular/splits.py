@@ -36,7 +36,7 @@ def hold_out(
     count = round(total * size) if 0 < size < 1 else int(size)
     if 0 < size < 1:
         count = max(count, 1)
-    if not 0 < count < total:
+    if not 0 < count < total or (size >= 1 and size != count):
         raise UserError(
             f"--data.{option} {size} holds out {count} of {total} rows; give a fraction between 0 "
             f"and 1 or a number from 1 to {max(total - 1, 1)}."
@@ -46,10 +46,10 @@ def hold_out(
         held = np.zeros(total, dtype=bool)
         held[order[:count]] = True
         return pool[~held], pool[held]
-    codes = classes.astype(np.int64)[order]
+    codes = classes[order]
     sizes = np.bincount(codes)
     quota = _quota(sizes, count)
-    by_class = np.argsort(codes, kind="stable")
+    by_class = np.argsort(codes, kind="stable")  # a radix sort, as classes are int16
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     rank = np.arange(total) - starts[codes[by_class]]
     held = np.zeros(total, dtype=bool)

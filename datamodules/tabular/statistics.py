@@ -99,7 +99,7 @@ def _log(scaling: str, values: np.ndarray) -> bool:
 def _skew(values: np.ndarray) -> float:
     centred = values - values.mean()
     spread = centred.std()
-    return float((centred**3).mean() / spread**3) if spread > 0 else 0.0
+    return float((centred * centred * centred).mean() / spread**3) if spread > 0 else 0.0
 
 
 def _as_log(values: np.ndarray, log: bool) -> np.ndarray:
