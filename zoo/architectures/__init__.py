@@ -4,7 +4,6 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "Linear": "linear",
     "FeedForward": "feedforward",
     "ConvNet": "convolutional",
     "Recurrent": "recurrent",

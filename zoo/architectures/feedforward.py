@@ -43,7 +43,7 @@ class FeedForward(ZooModule):
 
     Args:
         hidden_dim: Width of every hidden layer, or a list with one width for each.
-        num_hidden: Number of hidden layers, if `hidden_dim` is one width.
+        num_hidden: Number of hidden layers, if `hidden_dim` is one width; 0 makes it linear.
         activation: Activation of the hidden layers.
         negative_slope: Slope of `leaky_relu` below zero.
         norm: Normalisation of the hidden layers: one for all, or a list with one for each.
@@ -51,6 +51,8 @@ class FeedForward(ZooModule):
         output_dropout: Share of the outputs that are dropped out in training.
         layer_order: What follows each linear layer, in order.
         bias: Give the linear layers a bias.
+        sizes: Inputs and outputs of every linear layer, the head too, as the documents write them
+            (`[[3, 20], [20, 2]]`), instead of `hidden_dim`; they are checked against each other.
         kwargs: What every network of the zoo takes.
 
     Raises:
@@ -68,17 +70,21 @@ class FeedForward(ZooModule):
         output_dropout: float = 0.0,
         layer_order: list[StepName] = ["norm", "activation", "dropout"],  # noqa: B006
         bias: bool = True,
+        sizes: list[list[int]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        widths = hidden_widths(hidden_dim, num_hidden)
+        in_features, num_outputs = math.prod(self.feature_shape), self.hparams["num_outputs"]
+        if sizes is None:
+            widths = hidden_widths(hidden_dim, num_hidden)
+        else:
+            widths = chained_widths(sizes, in_features, num_outputs)
         norms = norm if isinstance(norm, list) else [norm] * len(widths)
         if len(norms) != len(widths):
             raise UserError(
                 f"--model.norm names {len(norms)} normalisations for {len(widths)} hidden layers."
             )
         self.backbone = nn.Sequential(nn.Flatten())
-        in_features = math.prod(self.feature_shape)
         for width, norm_name in zip(widths, norms, strict=True):
             self.backbone.append(nn.Linear(in_features, width, bias=bias))
             steps = {
@@ -90,7 +96,7 @@ class FeedForward(ZooModule):
             }
             self.backbone.extend(steps[step] for step in layer_order if steps[step] is not None)
             in_features = width
-        self.head = nn.Linear(in_features, self.hparams["num_outputs"], bias=bias)
+        self.head = nn.Linear(in_features, num_outputs, bias=bias)
         self.output_dropout = nn.Dropout(output_dropout)
         self.finish()
 
@@ -116,3 +122,24 @@ def hidden_widths(hidden_dim: int | list[int], num_hidden: int | None) -> list[i
         if width < 1:
             raise UserError(f"--model.hidden_dim must be positive, but {width} is not.")
     return list(widths)
+
+
+def chained_widths(sizes: list[list[int]], in_features: int, num_outputs: int) -> list[int]:
+    """Return the hidden widths of linear layers given by inputs and outputs.
+
+    Raises:
+        UserError: If a layer does not take what the one before it gives.
+    """
+    if not sizes or any(len(size) != 2 for size in sizes):
+        raise UserError(f"--model.sizes needs [inputs, outputs] for each layer, not {sizes}.")
+    giver, given = "the data", in_features
+    for number, (inputs, outputs) in enumerate(sizes, start=1):
+        if inputs != given:
+            raise UserError(
+                f"Linear layer {number} ({inputs} to {outputs}) takes {inputs} inputs, but "
+                f"{giver} gives {given}. Make it [{given}, {outputs}]."
+            )
+        giver, given = f"linear layer {number} ({inputs} to {outputs})", outputs
+    if given != num_outputs:
+        raise UserError(f"The data ask for {num_outputs} outputs, but {giver} gives {given}.")
+    return [outputs for _, outputs in sizes[:-1]]

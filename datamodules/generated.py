@@ -1,0 +1,130 @@
+"""Generated vectors for the documents' small stacks, which they show without any data."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.base import Split, Task, TensorDataModule
+from datamodules.errors import UserError
+
+
+class Generated(TensorDataModule):
+    """Vectors from a formula: clusters to tell apart, or a smooth function to fit.
+
+    Classes are Gaussian clusters of standard deviation 1 around centres drawn with standard
+    deviation `separation`; numbers are a linear function of the features plus a smaller tanh of
+    another one, and noise.
+
+    Args:
+        num_features: Numbers in an example.
+        task: `binary`, `multiclass` or `regression`.
+        num_outputs: Classes, or numbers to predict; 1 if binary.
+        num_examples: Training examples; validation and test have 1,000 each.
+        separation: Spread of the class centres; 1 makes them overlap.
+        noise: Standard deviation of what is added to the numbers to predict.
+        batch_size: Examples in a training batch.
+        seed: Seed of the formula and of the examples.
+        shuffle: Draw a new order every epoch.
+    """
+
+    def __init__(
+        self,
+        num_features: int = 10,
+        task: Task = "multiclass",
+        num_outputs: int = 2,
+        num_examples: int = 2000,
+        separation: float = 1.5,
+        noise: float = 0.1,
+        batch_size: int = 32,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        sizes = {"num_features": num_features, "num_outputs": num_outputs}
+        for option, size in {**sizes, "num_examples": num_examples}.items():
+            if size < 1:
+                raise UserError(f"--data.{option} must be at least 1, not {size}.")
+        if task == "multiclass" and num_outputs < 2:
+            raise UserError("A multiclass task needs --data.num_outputs 2 or more.")
+        self.task = task
+        self.num_features = num_features
+        self.classes_or_outputs = 1 if task == "binary" else num_outputs
+        self.num_examples = num_examples
+        self.separation = separation
+        self.noise = noise
+
+    @property
+    def class_names(self) -> list[str]:
+        """The clusters, by number; nothing for regression."""
+        count = {"binary": 2, "regression": 0}.get(self.task, self.classes_or_outputs)
+        return [str(i) for i in range(count)]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One vector."""
+        return (self.num_features,)
+
+    def load_splits(self) -> dict[str, Split]:
+        """Draw the formula, then the examples."""
+        generator = torch.Generator().manual_seed(self.seed)
+        draw = self._numbers if self.task == "regression" else self._clusters
+        formula = self._formula(generator)
+        sizes = {"train": self.num_examples, "val": 1000, "test": 1000}
+        return {split: draw(size, formula, generator) for split, size in sizes.items()}
+
+    def _formula(self, generator: torch.Generator) -> Tensor:
+        if self.task == "regression":
+            shape = (2, self.num_features, self.classes_or_outputs)
+            return torch.randn(shape, generator=generator) / self.num_features**0.5
+        shape = (len(self.class_names), self.num_features)
+        return self.separation * torch.randn(shape, generator=generator)
+
+    def _clusters(self, size: int, centres: Tensor, generator: torch.Generator) -> Split:
+        target = torch.randint(len(centres), (size,), generator=generator)
+        x = centres[target] + torch.randn(size, self.num_features, generator=generator)
+        return x, target.float() if self.task == "binary" else target
+
+    def _numbers(self, size: int, formula: Tensor, generator: torch.Generator) -> Split:
+        x = torch.randn(size, self.num_features, generator=generator)
+        clean = x @ formula[0] + 0.3 * torch.tanh(2 * x @ formula[1])
+        noise = self.noise * torch.randn(clean.shape, generator=generator)
+        return x, clean + noise
+
+
+class Values(TensorDataModule):
+    """Numbers written out, such as a document's one example; the same for every split.
+
+    Args:
+        inputs: Examples, each a list of numbers.
+        targets: What to predict of each: a list of numbers.
+        batch_size: Examples in a training batch.
+        seed: Not used: there is nothing to split.
+        shuffle: Draw a new order every epoch.
+    """
+
+    task: Task = "regression"
+
+    def __init__(
+        self,
+        inputs: list[list[float]],
+        targets: list[list[float]],
+        batch_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        if len(inputs) != len(targets) or not inputs:
+            raise UserError(
+                f"--data.inputs and --data.targets need as many examples as each other, and at "
+                f"least one; they have {len(inputs)} and {len(targets)}."
+            )
+        for option, rows in {"inputs": inputs, "targets": targets}.items():
+            if len({len(row) for row in rows}) > 1:
+                raise UserError(f"The examples of --data.{option} differ in length.")
+        self.inputs, self.targets = inputs, targets
+
+    def load_splits(self) -> dict[str, Any]:
+        """Make tensors of the numbers."""
+        split = torch.tensor(self.inputs), torch.tensor(self.targets)
+        return dict.fromkeys(("train", "val", "test"), split)

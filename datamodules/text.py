@@ -1,0 +1,168 @@
+"""Labelled sentences from a CSV file, as padded token ids, with a small tokenizer of their own."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from datamodules.base import Split, Task, TensorDataModule, hold_out
+from datamodules.errors import UserError, unknown
+
+PADDING, UNKNOWN = "<pad>", "<unk>"
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+
+class TextCSV(TensorDataModule):
+    """Sentences and their labels from two columns of a CSV file.
+
+    Without a file it writes its own film reviews, so that a sentiment network runs anywhere.
+
+    Args:
+        path: A CSV file with a header. Default: generated reviews.
+        text: The column with the sentences.
+        label: The column with the labels.
+        max_length: Words after which a sentence is cut off.
+        vocabulary_size: Most frequent words of the training sentences to know.
+        embedding_dim: Numbers by which a network represents a word.
+        val_size: Sentences held out for validation, as a number or a fraction.
+        test_size: Sentences held out for the test, as a number or a fraction.
+        batch_size: Sentences in a training batch.
+        seed: Seed of the splits, and of the generated reviews.
+        shuffle: Draw a new order every epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        text: str = "text",
+        label: str = "label",
+        max_length: int = 64,
+        vocabulary_size: int = 10_000,
+        embedding_dim: int = 64,
+        val_size: int | float = 0.1,
+        test_size: int | float = 0.1,
+        batch_size: int = 64,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
+            if value < 1:
+                raise UserError(f"--data.{option} must be at least 1, not {value}.")
+        self.path = path
+        self.text, self.label = text, label
+        self.max_length = max_length
+        self.vocabulary_size = vocabulary_size
+        self.embedding_dim = embedding_dim
+        self.val_size, self.test_size = val_size, test_size
+        self.origin = "real" if path else "generated"
+        self._class_names: list[str] = []
+        self._vocabulary: list[str] = []
+
+    @property
+    def class_names(self) -> list[str]:
+        """The labels, sorted."""
+        self.setup()
+        return self._class_names
+
+    @property
+    def task(self) -> Task:
+        """Binary for two labels, else multiclass."""
+        return "binary" if len(self.class_names) == 2 else "multiclass"
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The vocabulary, in the order of its ids, and how long a sentence may be."""
+        self.setup()
+        return {
+            "kind": "tokens",
+            "vocabulary": self._vocabulary,
+            "embedding_dim": self.embedding_dim,
+            "max_length": self.max_length,
+        }
+
+    def load_splits(self) -> dict[str, Split]:
+        """Read the file, split it, and build the vocabulary of the training sentences."""
+        frame = self._read() if self.path else generated_reviews(4000, self.seed)
+        names = sorted(frame["label"].unique())
+        if len(names) < 2:
+            raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
+        target = torch.from_numpy(
+            frame["label"].map({n: i for i, n in enumerate(names)}).to_numpy()
+        )
+        rest, test = hold_out(len(frame), self.test_size, self.seed)
+        kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
+        rows = {"train": rest[kept], "val": rest[val], "test": test}
+        words = [tokenize(sentence) for sentence in frame["text"]]
+        self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
+        self._class_names = names
+        ids = token_ids(words, self._vocabulary, self.max_length)
+        target = target.float() if len(names) == 2 else target.long()
+        return {split: (ids[index], target[index]) for split, index in rows.items()}
+
+    def _read(self) -> pd.DataFrame:
+        try:
+            frame = pd.read_csv(Path(self.path).expanduser(), dtype=str, keep_default_na=False)
+        except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
+            raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
+        for column, option in ((self.text, "text"), (self.label, "label")):
+            if column not in frame:
+                hint = f"Name the column of '{self.path}' with --data.{option}."
+                raise unknown("column", column, frame.columns, hint)
+        frame = frame[[self.text, self.label]].set_axis(["text", "label"], axis=1)
+        return frame[frame["label"] != ""].reset_index(drop=True)
+
+
+def tokenize(sentence: str) -> list[str]:
+    """Return the lower-case words of a sentence."""
+    return WORD.findall(sentence.lower())
+
+
+def vocabulary(sentences: Iterable[list[str]], size: int) -> list[str]:
+    """Return padding, unknown and the most frequent words; a word's place is its id."""
+    counts = Counter(word for words in sentences for word in words)
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:size]
+    return [PADDING, UNKNOWN, *frequent]
+
+
+def token_ids(sentences: list[list[str]], known: list[str], max_length: int) -> Tensor:
+    """Return the ids of words (N, max_length), int64, padded with 0 behind the last word.
+
+    An empty sentence becomes one unknown word, so that every sentence has a length.
+    """
+    id_of = {word: i for i, word in enumerate(known)}
+    unknown_id = id_of[UNKNOWN]
+    ids = torch.zeros(len(sentences), max_length, dtype=torch.int64)
+    for row, words in enumerate(sentences):
+        numbers = [id_of.get(word, unknown_id) for word in words[:max_length]] or [unknown_id]
+        ids[row, : len(numbers)] = torch.tensor(numbers)
+    return ids
+
+
+OPENINGS = ("The film", "This movie", "The whole story", "Honestly, the plot", "The first half")
+SUBJECTS = ("the acting", "the music", "the ending", "the camera work", "the script")
+GOOD = ("wonderful", "moving", "brilliant", "charming", "gripping", "funny", "superb")
+BAD = ("dull", "tedious", "clumsy", "shallow", "dreadful", "boring", "awful")
+CLOSINGS = ("I saw it on a Sunday.", "My friends came along.", "It lasts two hours.", "")
+
+
+def generated_reviews(count: int, seed: int) -> pd.DataFrame:
+    """Write film reviews in which `not`, and the last of two opinions, turn the sentiment."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(options: tuple[str, ...]) -> str:
+        return options[int(torch.randint(len(options), (1,), generator=generator))]
+
+    rows = []
+    for _ in range(count):
+        is_good, negated, contrast = torch.rand(3, generator=generator).lt(0.5).tolist()
+        word = pick(GOOD if is_good != negated else BAD)
+        verdict = f"{pick(SUBJECTS)} was {'not ' if negated else ''}{word}"
+        start = f"{pick(OPENINGS)} was {pick(BAD if is_good else GOOD)}, but " if contrast else ""
+        rows.append((f"{start}{verdict}. {pick(CLOSINGS)}", "positive" if is_good else "negative"))
+    return pd.DataFrame(rows, columns=["text", "label"])

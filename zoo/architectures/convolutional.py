@@ -1,0 +1,80 @@
+"""Convolutional networks."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.architectures.feedforward import ActivationName, activation_layer
+from zoo.errors import UserError
+from zoo.module import ZooModule
+
+
+class ConvNet(ZooModule):
+    """Convolutions, each with an activation and a pooling; then, if asked, a hidden layer; a head.
+
+    Document 003, "Sequential": Conv2d(1, 20, 5), ReLU, Conv2d(20, 64, 5), ReLU. The document stops
+    there; pooling, hidden layer and head are ours, so that it classifies.
+
+    Shape: (N, channels, height, width) -> (N, num_outputs).
+
+    Args:
+        channels: Output channels of each convolution.
+        kernel_size: Height and width of every kernel.
+        pool: Height and width over which each convolution's output is max-pooled; 1 for none.
+        activation: Activation of convolutions and hidden layer.
+        hidden_dim: Width of a hidden layer before the head; 0 for none.
+        dropout: Share of the features before the head that are dropped out in training.
+        conv_dropout: Share of whole channels dropped out behind each pooling in training.
+        kwargs: What every network of the zoo takes.
+
+    Raises:
+        UserError: If the data are no images, or too small for the kernels.
+    """
+
+    def __init__(
+        self,
+        channels: list[int] = [20, 64],  # noqa: B006
+        kernel_size: int = 5,
+        pool: int = 2,
+        activation: ActivationName = "relu",
+        hidden_dim: int = 0,
+        dropout: float = 0.0,
+        conv_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if len(self.feature_shape) != 3:
+            raise UserError(
+                f"{type(self).__name__} reads images (channels, height, width), "
+                f"but these data have the shape {tuple(self.feature_shape)}."
+            )
+        in_channels, height, width = self.feature_shape
+        needed = 1
+        for _ in channels:
+            needed = needed * pool + kernel_size - 1
+        if min(height, width) < needed:
+            raise UserError(
+                f"{type(self).__name__} needs images of {needed} x {needed} pixels or more for "
+                f"{len(channels)} kernels of {kernel_size}, not {height} x {width}."
+            )
+        self.backbone = nn.Sequential()
+        for out_channels in channels:
+            self.backbone.append(nn.Conv2d(in_channels, out_channels, kernel_size))
+            self.backbone.append(activation_layer(activation))
+            if pool > 1:
+                self.backbone.append(nn.MaxPool2d(pool))
+            if conv_dropout:
+                self.backbone.append(nn.Dropout2d(conv_dropout))
+            in_channels = out_channels
+        self.backbone.append(nn.Flatten())
+        with torch.no_grad():
+            features = self.backbone(torch.zeros(1, *self.feature_shape)).shape[1]
+        if hidden_dim:
+            self.backbone.append(nn.Linear(features, hidden_dim))
+            self.backbone.append(activation_layer(activation))
+            features = hidden_dim
+        if dropout:
+            self.backbone.append(nn.Dropout(dropout))
+        self.head = nn.Linear(features, self.hparams["num_outputs"])
+        self.finish()

@@ -1,0 +1,140 @@
+"""Recurrent networks, which read an image row by row or a sentence word by word."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from zoo.errors import UserError
+from zoo.module import ZooModule
+
+LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class SequenceNet(ZooModule):
+    """What recurrent networks share: the data as a sequence of vectors.
+
+    An image is a sequence of its rows, a sentence one of its words' embeddings.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if len(self.feature_shape) < 2:
+            raise UserError(
+                f"{type(self).__name__} reads sequences: images row by row, or text. "
+                f"These data are single vectors of {self.feature_shape[0]}."
+            )
+        *channels, _, width = self.feature_shape
+        self.step_features = (channels[0] if channels else 1) * width
+
+    def as_sequence(self, x: Tensor) -> Tensor:
+        """Return a raw batch as (N, steps, step_features)."""
+        x = self.preprocess(x)
+        if x.ndim == 4:  # (N, channels, rows, columns): a step is a row of all channels
+            x = x.transpose(1, 2).flatten(2)
+        return x
+
+    def lengths(self, x: Tensor) -> Tensor | None:
+        """Return how many steps of each raw example are not padding, or None if all are."""
+        if self.hparams["preprocessing"]["kind"] != "tokens":
+            return None
+        return (x != 0).sum(dim=1).clamp(min=1)
+
+
+class Recurrent(SequenceNet):
+    """nn.RNN, nn.LSTM or nn.GRU over the sequence; its last state is the features.
+
+    Document 003, "Recurrent Neural Networks": in both directions the two last states stand side
+    by side. Padded sequences are packed, so padding changes nothing.
+
+    Shape: images (N, channels, rows, columns) or token ids (N, words) -> (N, num_outputs).
+
+    Args:
+        cell: `rnn` (tanh), `lstm` or `gru`.
+        hidden_dim: Size of the hidden state.
+        num_layers: Recurrent layers on top of each other.
+        bidirectional: Read the sequence backwards too.
+        dropout: Share dropped out between the layers and before the head in training.
+        kwargs: What every network of the zoo takes.
+
+    Raises:
+        UserError: If the data are no sequences.
+    """
+
+    def __init__(
+        self,
+        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        hidden_dim: int = 128,
+        num_layers: int = 2,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for option, value in {"hidden_dim": hidden_dim, "num_layers": num_layers}.items():
+            if value < 1:
+                raise UserError(f"--model.{option} must be positive, but {value} is not.")
+        self.backbone = LAYERS[cell](
+            self.step_features,
+            hidden_dim,
+            num_layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(dropout)
+        directions = 2 if bidirectional else 1
+        self.head = nn.Linear(directions * hidden_dim, self.hparams["num_outputs"])
+        self.finish()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last layer's last state (N, directions * hidden_dim)."""
+        sequence, lengths = self.as_sequence(x), self.lengths(x)
+        if lengths is not None:
+            sequence = pack_padded_sequence(
+                sequence, lengths.cpu(), batch_first=True, enforce_sorted=False
+            )
+        _, state = self.backbone(sequence)
+        hidden = state[0] if isinstance(state, tuple) else state
+        directions = 2 if self.backbone.bidirectional else 1
+        return self.dropout(torch.cat([*hidden[-directions:]], dim=-1))
+
+
+class LSTMCellNet(SequenceNet):
+    """nn.LSTMCell stepped by hand: what nn.LSTM with one layer does, step for step.
+
+    Document 003, "LSTM Cell".
+
+    Shape: images (N, channels, rows, columns) or token ids (N, words) -> (N, num_outputs).
+
+    Args:
+        hidden_dim: Size of the hidden state.
+        dropout: Share of the last state dropped out before the head in training.
+        kwargs: What every network of the zoo takes.
+
+    Raises:
+        UserError: If the data are no sequences.
+    """
+
+    def __init__(self, hidden_dim: int = 128, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if hidden_dim < 1:
+            raise UserError(f"--model.hidden_dim must be positive, but {hidden_dim} is not.")
+        self.backbone = nn.LSTMCell(self.step_features, hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden_dim, self.hparams["num_outputs"])
+        self.finish()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last state (N, hidden_dim), of each example's last step that is no padding."""
+        sequence, lengths = self.as_sequence(x), self.lengths(x)
+        hidden = cell = sequence.new_zeros(len(sequence), self.backbone.hidden_size)
+        for step, inputs in enumerate(sequence.unbind(dim=1)):
+            next_hidden, next_cell = self.backbone(inputs, (hidden, cell))
+            if lengths is not None:
+                going_on = (step < lengths).unsqueeze(-1)
+                next_hidden = torch.where(going_on, next_hidden, hidden)
+                next_cell = torch.where(going_on, next_cell, cell)
+            hidden, cell = next_hidden, next_cell
+        return self.dropout(hidden)
