@@ -142,7 +142,7 @@ def date_parts(times: pd.DatetimeIndex) -> np.ndarray:
     epoch = pd.Timestamp("1970-01-01")
     days = np.asarray((times - epoch) / pd.Timedelta(days=1), dtype=np.float64)
     hour = (days % 1) * 24
-    columns = [days, times.year, times.month, times.day, times.weekday, hour]
+    columns = [days, times.year, times.month, times.day, times.day_of_week, hour]
     parts = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
     parts[missing] = np.nan
     return parts

@@ -118,8 +118,11 @@ class Tabular(TensorDataModule):
             "columns": _as_list(columns),
             "split_column": split_column,
         }
+        # A name that the user gives is no number: where it stands first, there is a header.
+        named = [n for names in self.wanted.values() for n in _as_list(names)]
+        expect = tuple(name for name in named if not name.lstrip("-").isdigit())
         self.read_options = ReadOptions(
-            separator, header, encoding, decimal, thousands, tuple(missing or ()), bad_rows
+            separator, header, encoding, decimal, thousands, tuple(missing or ()), bad_rows, expect
         )
         self.wanted_task, self.wanted_weights = task, class_weights
         self.val_split, self.test_split = val_split, test_split
@@ -132,8 +135,21 @@ class Tabular(TensorDataModule):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
         self._preprocessing: dict[str, Any] = {}
-        self._class_names: list[str] = []
+        self._task, self._class_names = "", []
+        self._class_weights: list[float] | None = None
         self._profile: list[tuple[str, list[str]]] = []
+
+    @property
+    def task(self) -> str:  # type: ignore[override]
+        """`binary`, `multiclass` or `regression`, as the target column shows or the user said."""
+        _ = self.splits
+        return self._task
+
+    @property
+    def class_weights(self) -> list[float] | None:  # type: ignore[override]
+        """One weight per class for the loss, if asked for."""
+        _ = self.splits
+        return self._class_weights
 
     @property
     def class_names(self) -> list[str]:
@@ -158,11 +174,21 @@ class Tabular(TensorDataModule):
         """The profile for TensorBoard, with a table of all features."""
         return profile.as_markdown(self._profile, self.preprocessing)
 
+    def setup(self, stage: str | None = None) -> None:
+        """Read the table, once; before a training, print its profile and log it as text."""
+        super().setup(stage)
+        if stage != "fit" or self.trainer is None or not self.trainer.is_global_zero:
+            return
+        print(self.profile, flush=True)
+        for logger in self.trainer.loggers:
+            if hasattr(logger.experiment, "add_text"):
+                logger.experiment.add_text("data/profile", self.profile_markdown)
+
     def load_splits(self) -> dict[str, Split]:
         """Read the table or its cache, split it and fit the preprocessing to the training rows."""
         table = self._table()
         target = targets.read(table, self.wanted_task)
-        self.task, self._class_names = target.task, target.class_names
+        self._task, self._class_names = target.task, target.class_names
         rows = self._split(table, target)
         train = rows["train"]
         numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
@@ -176,13 +202,13 @@ class Tabular(TensorDataModule):
         if target.codes is not None:
             counts = np.bincount(target.codes[train], minlength=len(target.class_names)).tolist()
             balance = dict(zip(target.class_names, counts, strict=True))
-            self.class_weights = self._weights(target, counts)
+            self._class_weights = self._weights(target, counts)
         if self.auto_batch_size:
             self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 5, 10))
         name = ", ".join(Path(file).name for file in table.report.files[:3])
         sizes = {role: len(index) for role, index in rows.items()}
         self._profile = profile.sections(
-            table, name, self._preprocessing, self.task, balance, sizes, target.notes
+            table, name, self._preprocessing, self._task, balance, sizes, target.notes
         )
         if self.origin != "synthetic":
             self.origin = "real"

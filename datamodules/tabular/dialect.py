@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def detect(
     header: str = "auto",
     encoding: str | None = None,
     decimal: str | None = None,
+    expect: Collection[str] = (),
 ) -> Dialect:
     """Find out how a file is written; what the user said is taken as said.
 
@@ -67,6 +69,8 @@ def detect(
     preamble = _preamble(rows)
     rows, numbers = rows[preamble:], numbers[preamble:]
     width = _width(rows)
+    if header == "auto" and any(cell.strip() in expect for cell in rows[0]):
+        header = "first"
     dialect = Dialect(separator, [], header=_has_header(rows, header), encoding=encoding)
     if preamble:
         dialect.notes.append(f"{path.name}: the first {preamble} lines are no rows; passed over")

@@ -10,16 +10,13 @@ import numpy as np
 import pandas as pd
 
 from datamodules.errors import UserError
+from datamodules.images import SyntheticDataWarning
 from datamodules.tabular.store import default_folder
 
 # What `--data tabular` reads if no path is given.
 DEFAULT = "generated_customers.csv"
 TARGET = "churned"
 VERSION = 1
-
-
-class SyntheticTableWarning(UserWarning):
-    """The table is made by formula: results say nothing about the real one."""
 
 
 def customers(rows: int = 3_000) -> pd.DataFrame:
@@ -116,8 +113,8 @@ def stand_in(path: str | list[str], folders: list[Path], source: str) -> Path | 
         f"This table is made by formula, it is not real data ({reason}). Metrics on it say nothing "
         "about any real table. For a real one pass --data.path FILE --data.target COLUMN"
         + ("." if path == DEFAULT else f", or put {path} into a folder named by ZOO_DATA_DIR."),
-        SyntheticTableWarning,
-        stacklevel=2,
+        SyntheticDataWarning,
+        stacklevel=4,
     )
     return _write(path)
 

@@ -31,7 +31,9 @@ class ReadOptions:
         decimal: The decimal mark.
         thousands: The thousands mark.
         missing: More words that stand for a missing value.
-        bad_rows: "error" or "skip" for rows with too many or too few fields.
+        bad_rows: "error" or "skip" for rows with too many or too few fields; "refuse" is an error
+            that does not offer to skip them.
+        expect: Names of which one in the first line shows that it is a header.
     """
 
     separator: str | None = None
@@ -41,9 +43,10 @@ class ReadOptions:
     thousands: str | None = None
     missing: tuple[str, ...] = ()
     bad_rows: str = "error"
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.bad_rows not in ("error", "skip"):
+        if self.bad_rows not in ("error", "skip", "refuse"):
             raise UserError(f"--data.bad_rows {self.bad_rows} is neither error nor skip.")
         for name in ("decimal", "thousands"):
             mark = getattr(self, name)
@@ -51,6 +54,13 @@ class ReadOptions:
                 raise UserError(f"--data.{name} {mark!r} is not one mark, such as '.' or ','.")
         if self.decimal is not None and self.decimal == self.thousands:
             raise UserError(f"--data.decimal and --data.thousands are both {self.decimal!r}.")
+
+    @property
+    def advice(self) -> str:
+        """What to do about a row with too many or too few fields."""
+        if self.bad_rows == "refuse":
+            return "mend the line."
+        return "mend the line, or leave such rows out with --data.bad_rows skip."
 
 
 class TableFile:
@@ -72,14 +82,19 @@ class TableFile:
         self.expected_rows = 0
         self._dialect: Dialect | None = None
         if sources.is_parquet(path):
-            with _told(path):
+            with _told(path, options.advice):
                 parquet = _parquet(path)
                 self.columns = [str(c) for c in parquet.schema_arrow.names]
                 self.expected_rows = parquet.metadata.num_rows
             return
-        with _told(path):
+        with _told(path, options.advice):
             self._dialect = detect(
-                path, options.separator, options.header, options.encoding, options.decimal
+                path,
+                options.separator,
+                options.header,
+                options.encoding,
+                options.decimal,
+                options.expect,
             )
             self.columns = self._dialect.names
             self.notes += self._dialect.notes
@@ -122,7 +137,7 @@ class TableFile:
             size: Rows in a chunk.
             raw: Leave the cells of a text file as they are written, missing ones too.
         """
-        with _told(self.path):
+        with _told(self.path, self.options.advice):
             if self._dialect is None:
                 yield from self._parquet_chunks(columns, size)
                 return
@@ -195,10 +210,10 @@ class TableFile:
                 lead += number < dialect.lead and fields == width
                 if fields == width or number < dialect.lead:
                     continue
-                if self.options.bad_rows == "error":
+                if self.options.bad_rows != "skip":
                     raise UserError(
                         f"{self.path}, line {line}: {fields} fields where {width} are expected; "
-                        "mend the line, or leave such rows out with --data.bad_rows skip."
+                        f"{self.options.advice}"
                     )
                 self.skipped += 1
         if self.skipped:
@@ -250,7 +265,7 @@ _LINE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Generator[None, None, None]:
+def _told(path: Path, advice: str = "mend the line.") -> Generator[None, None, None]:
     """Turn what parsers and archives raise into one sentence about the file."""
     try:
         yield
@@ -269,7 +284,7 @@ def _told(path: Path) -> Generator[None, None, None]:
         if match := _LINE.search(text):
             raise UserError(
                 f"{path}, line {match[2]}: {match[3]} fields where {match[1]} are expected; "
-                "mend the line, or leave such rows out with --data.bad_rows skip."
+                f"{advice}"
             ) from error
         if "EOF inside string" in text:
             row = re.search(r"row (\d+)", text)

@@ -1,0 +1,170 @@
+"""`predict`: a new table in, the same table with predictions out."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from zoo.module import ZooModule
+
+# Rows at a time: 20,000 of 100 features are 8 MB.
+CHUNK = 20_000
+
+
+def main(argv: list[str]) -> None:
+    """Run `predict` with these arguments."""
+    parser = argparse.ArgumentParser(
+        prog="predict",
+        description="Predict on a new table. The columns may stand in any order, further ones are "
+        "kept as they are; prediction and probabilities are added on the right.",
+    )
+    parser.add_argument("--weights", required=True, help="run, .safetensors file or name")
+    parser.add_argument("--input", required=True, help="the table; - for standard input")
+    parser.add_argument("--output", default="-", help="where to write (CSV); - for standard output")
+    parser.add_argument("--separator", help="between two fields, if it is not found by itself")
+    parser.add_argument("--header", choices=("auto", "first", "none"), default="auto")
+    parser.add_argument("--encoding", help="such as latin-1, if it is not found by itself")
+    parser.add_argument("--decimal", help="the decimal mark, if it is not found by itself")
+    chosen = parser.parse_args(argv)
+    from zoo.weights import weights_path
+
+    path = weights_path(chosen.weights)
+    from zoo.weights import load_weights
+
+    model = load_weights(path)
+    kind = model.hparams["preprocessing"]["kind"]
+    if kind != "table":
+        raise UserError(
+            f"'{path}' reads {kind}, not tables; predict needs a network that was trained on a "
+            "table, such as tabular_mlp."
+        )
+    reading = {key: getattr(chosen, key) for key in ("separator", "header", "encoding", "decimal")}
+    with _input(chosen.input) as source, _output(chosen.output, source) as target:
+        name = "Standard input" if chosen.input == "-" else str(source)
+        count = predict(model, source, target, name, **reading)
+    if chosen.output != "-":
+        print(f"{count:,} rows with predictions written to {chosen.output}", file=sys.stderr)
+
+
+def predict(
+    model: "ZooModule", source: Path, target: IO[str], name: str = "", **reading: Any
+) -> int:
+    """Write a table's rows with predictions, chunk by chunk.
+
+    Args:
+        model: A network that reads tables, in evaluation mode.
+        source: The table's file.
+        name: What it is called in messages.
+        target: Where to write.
+        reading: Options of `datamodules.tabular.reading.ReadOptions`.
+
+    Returns:
+        How many rows were written: as many as the table has.
+
+    Raises:
+        UserError: If a column is missing, or the file is damaged.
+    """
+    import torch
+
+    from datamodules.tabular.encode import check_columns, encode_frame, source_columns
+    from datamodules.tabular.reading import ReadOptions, TableFile
+
+    preprocessing = model.hparams["preprocessing"]
+    expect = tuple(n for n in source_columns(preprocessing) if not n.isdigit())
+    options = ReadOptions(bad_rows="refuse", expect=expect, **reading)
+    file = TableFile(source, options)
+    name = name or str(source)
+    check_columns(file.columns, preprocessing, name)
+    count = 0
+    for chunk in file.chunks(file.columns, dtype="str", size=CHUNK, raw=True):
+        rows = encode_frame(chunk, preprocessing, file.decimal, name)
+        with torch.inference_mode():
+            predicted = model.task.predict(model(rows), model.class_names)
+        named = _columns(predicted, model, set(file.columns))
+        result = chunk.assign(**named)
+        header = file.has_header and count == 0
+        result.to_csv(target, index=False, header=header, sep=file.separator, lineterminator="\n")
+        count += len(result)
+    return count
+
+
+def _columns(predicted: dict[str, Any], model: "ZooModule", taken: set[str]) -> "dict[str, Any]":
+    """Name the new columns: `prediction`, and `probability_CLASS` or one for each target."""
+    values = predicted["prediction"]
+    columns: dict[str, Any] = {}
+    if "probabilities" in predicted:
+        columns["prediction"] = values
+        for name, column in zip(model.class_names, predicted["probabilities"].T, strict=True):
+            columns[f"probability_{name}"] = column.numpy().round(6)
+    else:
+        names = model.hparams["preprocessing"].get("target", {}).get("names", ["prediction"])
+        several = len(names) > 1
+        for name, column in zip(names, values.T, strict=True):
+            columns[f"prediction_{name}" if several else "prediction"] = column.numpy()
+    return {_free(name, taken): column for name, column in columns.items()}
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name that the input does not use: it may hold predictions already."""
+    while name in taken:
+        name += "_new"
+    return name
+
+
+@contextlib.contextmanager
+def _input(name: str) -> Generator[Path, None, None]:
+    """Give the input as a file; standard input is kept in a temporary one while it is needed."""
+    if name != "-":
+        from datamodules.tabular.sources import find_files
+
+        files = find_files(name)
+        if len(files) > 1:
+            raise UserError(f"--input '{name}' matches {len(files)} files; name one.")
+        yield files[0]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "standard-input"
+        with file.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield file
+
+
+@contextlib.contextmanager
+def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
+    """Give a file to write to that appears under its name only when it is complete."""
+    if name == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    target = Path(name).expanduser()
+    if target.is_dir():
+        raise UserError(f"--output {target} is a folder; name a file in it.")
+    if target.exists() and target.samefile(source):
+        raise UserError(f"--output {target} is the input itself; name another file.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".predictions-")
+    except OSError as error:
+        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(target)
+    except OSError as error:
+        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
