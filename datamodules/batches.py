@@ -63,6 +63,7 @@ class TensorBatches:
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._position = 0  # batches of this epoch already read
+        self._resume_at: dict[str, int] | None = None
 
     #: Lightning asks a loader with a sampler for this too.
     batch_sampler = None
@@ -82,6 +83,8 @@ class TensorBatches:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next epoch."""
+        if epoch != self.epoch:
+            self._position = 0
         self.epoch = epoch
 
     def indices(self) -> Tensor:
@@ -108,18 +111,20 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self)
-        first, self._position = self._position, 0
+        # Only the epoch that was cut off goes on where it was; a full one is over.
+        resumed, self._resume_at = self._resume_at, None
+        first = resumed["position"] % count if resumed and resumed["epoch"] == self.epoch else 0
         indices = self.indices()
         for batch in range(first, count):
-            self._position = (batch + 1) % count
+            self._position = batch + 1
             stop = len(indices) if batch == count - 1 else (batch + 1) * self.batch_size
             index = indices[batch * self.batch_size : stop]
             yield self.x[index], self.y[index]
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many batches of the current epoch have been read."""
-        return {"position": self._position}
+        return {"epoch": self.epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next epoch at the position of `state`, so that no batch is read twice."""
-        self._position = state["position"]
+        """Begin the epoch of `state` at its position, so that no batch is read twice."""
+        self._resume_at = dict(state)

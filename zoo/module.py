@@ -257,6 +257,8 @@ class ZooModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Unfreeze if this is the epoch for it."""
+        if self._train_sums is not None:  # of a training that goes on in the middle of an epoch
+            self._train_sums = self._train_sums.to(self.device)
         if self.current_epoch != self.hparams["unfreeze_at_epoch"] or not self.frozen:
             return
         self.unfreeze(*(self.hparams["freeze"] or ()))
@@ -336,6 +338,16 @@ class ZooModule(LightningModule):
         """Log the loss and the metrics of the test split."""
         self._log_evaluation("test")
 
+    def evaluated(self, split: str) -> tuple[Tensor, Tensor] | None:
+        """Return this process's predictions and targets of `val` or `test`, as metrics read them.
+
+        They are there until the split's epoch has ended: for `on_test_epoch_end` of a callback.
+        """
+        if not self._outputs[split]:
+            return None
+        logits, target = (torch.cat(parts) for parts in zip(*self._outputs[split], strict=True))
+        return self.task.metric_inputs(self._in_own_units(logits), target)
+
     def _log_evaluation(self, split: str) -> None:
         outputs, self._outputs[split] = self._outputs[split], []
         if not outputs:
@@ -369,8 +381,9 @@ class ZooModule(LightningModule):
         return super().load_state_dict(plain, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what is frozen."""
+        """Remember what is frozen, and the sums of an epoch that is cut off."""
         checkpoint["frozen"] = self.frozen
+        checkpoint["train_sums"] = self._train_sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Freeze what was frozen when the checkpoint was written, and nothing else."""
@@ -378,6 +391,8 @@ class ZooModule(LightningModule):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.train(self.training)
+        if self._trainer is not None:  # going on with a training, not only opening its network
+            self._train_sums = checkpoint.get("train_sums")
 
 
 def _buffer(values: list[float] | None) -> Tensor | None:

@@ -1,12 +1,21 @@
 """Nothing is lost when a run is stopped."""
 
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 
 class SaveWhenInterrupted(Callback):
-    """Write a last checkpoint when a run ends early, by Ctrl-C or by an error.
+    """Stop at the end of an update on Ctrl-C, and write a last checkpoint when a run ends early.
+
+    Within an update the parameters, the optimizer and the position in the data do not belong
+    together: a run that went on from there would skip a batch. So Ctrl-C waits for the end of the
+    update, and of the validation that follows it; a second Ctrl-C does not.
 
     Lightning's OnExceptionCheckpoint removes its file again at the end.
 
@@ -16,10 +25,77 @@ class SaveWhenInterrupted(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._asked = self._waited = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take Ctrl-C over; Lightning gives it back when the training ends."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, *_: Any) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stop here if that was asked for, and if nothing that belongs to this update follows."""
+        if trainer.world_size > 1:  # all processes, or those left would wait for the others
+            self._asked = trainer.strategy.reduce_boolean_decision(self._asked, all=False)
+        if not self._asked or trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        # One more update at most: an epoch of one batch has something following every one.
+        if self._waited or not _something_follows(trainer):
+            raise KeyboardInterrupt
+        self._waited = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop here if that was asked for in the last update."""
+        if self._asked:
+            raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save, unless the disk is what failed or nothing was learned yet."""
-        if not isinstance(exception, OSError) and trainer.global_step > 0:
+        fitting = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0
+        if fitting and not isinstance(exception, OSError):
             trainer.save_checkpoint(self.path)
+
+
+class RandomState(Callback):
+    """Keep the state of the random numbers in the checkpoints.
+
+    A run that goes on then draws what it would have drawn: its dropout and its augmentation do not
+    differ from those of an uninterrupted run.
+    """
+
+    def __init__(self) -> None:
+        self._restored: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the CPU's generator, and of the current GPU's if there is one."""
+        state = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until the training starts: what is set up before it draws numbers too."""
+        self._restored = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the checkpoint's random numbers."""
+        if "cpu" in self._restored:
+            torch.set_rng_state(self._restored["cpu"])
+        if "cuda" in self._restored and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self._restored["cuda"])
+        self._restored = {}
+
+
+def _something_follows(trainer: Trainer) -> bool:
+    """Return whether a validation or the end of the epoch comes before the next batch."""
+    loop = trainer.fit_loop.epoch_loop
+    follows = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    return follows or loop._num_ready_batches_reached()

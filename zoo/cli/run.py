@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.callbacks.interruption import SaveWhenInterrupted
+from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
@@ -93,7 +93,7 @@ class Training:
             enable_version_counter=False,
         )
         self.keep_best = keep_best
-        return [keep_best, SaveWhenInterrupted(folder / "last.ckpt")]
+        return [keep_best, SaveWhenInterrupted(folder / "last.ckpt"), RandomState()]
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
@@ -135,7 +135,10 @@ class Training:
         self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
         if self.trainer.is_global_zero:
             with _disk_errors_named(self.folder):
-                self._save()
+                card = self._save()
+                for callback in self.trainer.callbacks:
+                    if hasattr(callback, "on_card"):  # TensorBoard shows it
+                        callback.on_card(self.trainer, card)
         return self.metrics
 
     def _settings(self) -> dict[str, Any]:
