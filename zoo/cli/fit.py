@@ -23,13 +23,19 @@ def main(argv: list[str]) -> None:
 
         print(yaml.safe_dump(cli.as_recipe(), sort_keys=False, allow_unicode=True), end="")
         return
-    train(cli, request.pretrained)
+    from pathlib import Path
+
+    from zoo.cli.tensorboard import opened
+
+    with opened(request.open, Path(cli.config.trainer.default_root_dir or "runs")):
+        train(cli, request.pretrained, request.inspect)
 
 
-def train(cli: "FitCLI", pretrained: bool) -> None:  # noqa: F821
+def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:  # noqa: F821
     """Train, and print what came of it."""
     import torch
 
+    from zoo.callbacks.inspect import inspectors
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
     from zoo.cli.run import CHECKPOINTS, Training
@@ -37,7 +43,7 @@ def train(cli: "FitCLI", pretrained: bool) -> None:  # noqa: F821
 
     if pretrained:
         print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
-    training = Training(cli, callbacks=[])
+    training = Training(cli, callbacks=inspectors(inspect))
     print(training.describe(), flush=True)
     try:
         metrics = training.fit(cli.config.ckpt_path)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import UserError, unknown
+from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.errors import UserError
 from zoo.registry import (
     DATAMODULES,
     Recipe,
@@ -31,7 +32,6 @@ SHORTHANDS = {
     "--unfreeze-at-epoch": "--model.unfreeze_at_epoch",
     "--unfreeze_at_epoch": "--model.unfreeze_at_epoch",
 }
-INSPECTIONS = ("none", "basic", "full")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Request:
         help: Whether only help is wanted.
         print_config: Whether only the configuration is wanted.
         pretrained: Whether to start from shipped weights.
-        inspect: How much to show in TensorBoard.
+        inspect: How much to show in TensorBoard, as `zoo.callbacks.inspect` reads it.
         open: Whether to start TensorBoard.
     """
 
@@ -73,8 +73,7 @@ def understand(argv: list[str]) -> Request | None:
     if chosen.list:
         print(listing())
         return None
-    if chosen.inspect not in INSPECTIONS:
-        raise unknown("level of --inspect called", chosen.inspect, INSPECTIONS)
+    chosen_inspectors(chosen.inspect)  # a wrong name is told before torch is imported
     if chosen.model is None and not chosen.config:
         if chosen.help:
             print(USAGE)
@@ -121,8 +120,9 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --freeze PATTERN       what does not learn: backbone, or a pattern such as 'backbone.1.*'
   --unfreeze-at-epoch N  when it begins to learn after all
   --head-lr VALUE        learning rate of the head; --layer-decay VALUE: factor per layer below
-  --inspect LEVEL        what TensorBoard shows: {", ".join(INSPECTIONS)}
-  --open                 start TensorBoard beside the run
+  --inspect LEVEL        what TensorBoard shows: {", ".join(LEVELS)}, or less of it:
+                         full,-projector,-histograms
+  --open                 start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE          settings from a file; a run's config.yaml repeats the run
   --ckpt_path FILE       go on from a checkpoint
   --print_config         print the settings and stop

@@ -1,0 +1,72 @@
+"""Which classes the network takes for which."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from zoo.callbacks.board import Tested, TestInspector
+from zoo.callbacks.figures import add_figure, new_figure, shortened
+from zoo.module import ZooModule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# With more classes the numbers do not fit their cells, and then the names do not fit the axes.
+MOST_NUMBERED, MOST_NAMED = 20, 60
+
+
+class ConfusionMatrix(TestInspector):
+    """The confusion matrix of the test split: as counts, and as shares of each true class."""
+
+    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+        """Write both pictures."""
+        counts = confusion_counts(shown.target, shown.predicted, len(shown.class_names))
+        shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        title = f"Test: {int(counts.diagonal().sum()):,} of {int(counts.sum()):,} right"
+        for name, values, cell in (
+            ("counts", counts, "{:,.0f}"),
+            ("share_of_true_class", 100 * shares, "{:.0f}"),
+        ):
+            unit = "" if name == "counts" else "\npercent of each true class"
+            figure = confusion_figure(values, shown.class_names, title + unit, cell)
+            add_figure(writer, f"confusion/{name}", figure, shown.step)
+
+
+def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Count examples by true class (rows) and predicted class (columns)."""
+    pairs = target.long() * classes + predicted.long()
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def confusion_figure(values: Tensor, class_names: list[str], title: str, cell: str) -> "Figure":
+    """Draw a matrix with class names on the axes and its values in the cells."""
+    count = len(class_names)
+    size = min(4.0 + 0.45 * count, 12.0)
+    figure = new_figure(size + 0.6, size, layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(values.numpy(), cmap="Blues", vmin=0)
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if count <= MOST_NAMED:
+        names = [shortened(name) for name in class_names]
+        small = 9 if count <= MOST_NUMBERED else 6
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        straight = count <= 3 or max(map(len, names)) <= 2
+        axes.set_xticks(range(count), names, fontsize=small, **({} if straight else turned))
+        axes.set_yticks(range(count), names, fontsize=small)
+    if count <= MOST_NUMBERED:
+        half = float(values.max()) / 2
+        for row in range(count):
+            for column in range(count):
+                value = float(values[row, column])
+                if value == 0:  # an empty cell is read faster than a zero
+                    continue
+                colour = "white" if value > half else "black"
+                text = cell.format(value)
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.7)
+    return figure

@@ -1,0 +1,35 @@
+"""The graph of the network."""
+
+import logging
+import warnings
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from zoo.callbacks.board import board, evaluating, spared
+from zoo.module import ZooModule
+
+
+class NetworkGraph(Callback):
+    """Writes the network's graph, traced on its `example_input_array`, before training begins."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
+        """Trace the network; that leaves weights, modes and random numbers as they were."""
+        writer = board(trainer)
+        if writer is None:
+            return
+        with (
+            spared("the graph of the network"),
+            warnings.catch_warnings(),
+            torch.random.fork_rng(devices=[]),
+            evaluating(pl_module),
+        ):
+            # Tracing says what it fixes, such as the batch size: nothing that a drawing minds.
+            warnings.simplefilter("ignore")
+            logger = logging.getLogger("torch")
+            level = logger.level
+            logger.setLevel(logging.ERROR)
+            try:
+                writer.add_graph(pl_module, pl_module.example_input_array)
+            finally:
+                logger.setLevel(level)
