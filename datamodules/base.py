@@ -109,6 +109,10 @@ class TensorDataModule(LightningDataModule):
         """Load the splits, once."""
         _ = self.splits
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint says about the data that it was trained on."""
+        return {"origin": self.origin}
+
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches of this rank, in a new order every epoch."""
         return self._batches(
@@ -160,11 +164,12 @@ def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tenso
     Raises:
         UserError: If nothing would be left to train on.
     """
-    size = round(count * holdout) if isinstance(holdout, float) else holdout
+    # By its value, not its type: a configuration file may well say 5000.0.
+    size = round(count * holdout) if 0 < holdout < 1 else int(holdout)
     if not 0 < size < count:
         raise UserError(
-            f"--data.val_size {holdout} leaves {count - size} of {count} examples to train on and "
-            f"{size} to validate on; give a number between 1 and {count - 1} or a fraction."
+            f"--data.val_size {holdout} cannot be held out of {count} examples; give a number "
+            f"between 1 and {count - 1} or a fraction."
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[size:].sort().values, order[:size].sort().values

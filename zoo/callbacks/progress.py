@@ -48,16 +48,37 @@ class Progress(TQDMProgressBar):
 
 
 class EpochLines(Callback):
-    """One line for each epoch: what stands in a log file in the bar's place."""
+    """One line for each epoch: what stands in a log file in the bar's place.
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch's number and what was last measured."""
+    An epoch's metrics are known only after its last hook, so its line is printed when the next one
+    begins or the training ends.
+    """
+
+    def __init__(self) -> None:
+        self._printed = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin where the training begins: not with its first epoch if it goes on."""
+        self._printed = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the epoch before."""
+        self._print(trainer, trainer.current_epoch)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the last epoch."""
+        self._print(trainer, trainer.current_epoch)
+
+    def _print(self, trainer: Trainer, finished: int) -> None:
+        if finished <= self._printed or not trainer.is_global_zero:
+            return
+        self._printed = finished
         shown = {
             k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if "/test" not in k
         }
-        if trainer.is_global_zero:
-            metrics = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {metrics}", flush=True)
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+        print(f"epoch {finished}{of_all}  {metrics}", flush=True)
 
 
 def progress() -> Callback:

@@ -169,12 +169,13 @@ def _drop_replaced(recipe: Recipe, argv: list[str]) -> tuple[Recipe, list[str]]:
     """
     for key in ("optimizer", "lr_scheduler"):
         for i, argument in enumerate(argv):
-            option, _, value = argument.partition("=")
+            option, equals, value = argument.partition("=")
             if option != f"--{key}":
                 continue
-            value = value or (argv[i + 1] if i + 1 < len(argv) else "")
+            last = i if equals else i + 1
+            value = value if equals else "".join(argv[i + 1 : i + 2])
             if value.lower() in ("none", "null"):
-                argv = [a for j, a in enumerate(argv) if j not in (i, i + 1)]
+                argv = argv[:i] + argv[last + 1 :]
             recipe = replace(recipe, **{key: None})
             break
     return recipe, argv

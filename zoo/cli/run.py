@@ -55,6 +55,7 @@ class Training:
         self.cli = cli
         self.model, self.data = cli.model, cli.datamodule
         trainer_options = cli.config.trainer
+        self.data.setup()  # whether its images are real or drawn is known only now
         self.is_trial = bool(trainer_options.fast_dev_run)
         origin = "-synthetic" if self.data.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")
