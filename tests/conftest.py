@@ -73,7 +73,7 @@ class Result:
 @pytest.fixture
 def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command of the front end in this process, in a folder of the test's own."""
-    from zoo.cli import run
+    from zoo.cli import run_command
 
     monkeypatch.chdir(tmp_path)
 
@@ -81,7 +81,7 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
         out, err, status = io.StringIO(), io.StringIO(), 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                run(command, *map(str, argv))
+                run_command(command, *map(str, argv))
             except SystemExit as end:
                 status = end.code or 0
         return Result(status, out.getvalue(), err.getvalue())

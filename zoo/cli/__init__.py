@@ -25,10 +25,10 @@ def main(argv: list[str] | None = None) -> None:
         for command, purpose in COMMANDS.items():
             print(f"  {command:{width}}  {purpose}")
         sys.exit(0 if argv else USAGE_STATUS)
-    run(*argv)
+    run_command(*argv)
 
 
-def run(command: str, *argv: str) -> None:
+def run_command(command: str, *argv: str) -> None:
     """Run one command, and end with a message instead of a traceback on a user's mistake."""
     try:
         if command not in COMMANDS:
@@ -46,4 +46,4 @@ def run(command: str, *argv: str) -> None:
 
 def script(command: str) -> None:
     """Run one command with the arguments of this process: all that a script does."""
-    run(command, *sys.argv[1:])
+    run_command(command, *sys.argv[1:])
