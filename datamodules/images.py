@@ -88,6 +88,12 @@ class ImageDataModule(TensorDataModule):
                     f"--data.{option} names class {outside[0]}, but the classes of {self.name} "
                     f"are numbered 0 to {len(self.labels) - 1}."
                 )
+            if len(set(chosen or [])) < len(chosen or []):
+                raise UserError(f"--data.{option} {chosen} names a class twice.")
+        if examples_per_class is not None and examples_per_class < 1:
+            raise UserError(
+                f"--data.examples_per_class must be at least 1, not {examples_per_class}."
+            )
         self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
         self.source = source
         self.val_size = 1 / 12 if val_size is None else val_size
@@ -178,8 +184,11 @@ class ImageDataModule(TensorDataModule):
     def _find(self, file_name: str) -> Path | None:
         for folder in (self.data_dir / self.name / "raw", self.data_dir):
             for path in (folder / file_name, folder / f"{file_name}.gz"):
-                if path.is_file():
-                    return path
+                try:
+                    if path.is_file():
+                        return path
+                except OSError as error:  # a folder that may not be read
+                    raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
         return None
 
     def _complete(self) -> bool:
