@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from zoo.registry import find_recipe
 
-pytestmark = pytest.mark.filterwarnings("ignore:These are drawn images", "ignore:.*LeafSpec")
-
 
 def simple_ann(
     x: list[list[float]], w: list[float], t: list[float], epochs: int, lr: float

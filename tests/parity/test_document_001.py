@@ -14,8 +14,6 @@ import zoo
 from datamodules import Values
 from zoo.architectures import FeedForward
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
-
 #: What In [5] prints, to all its digits.
 PRINTED_LOSSES = [
     1.2210241556167603,
