@@ -168,8 +168,8 @@ def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tenso
     size = round(count * holdout) if 0 < holdout < 1 else int(holdout)
     if not 0 < size < count:
         raise UserError(
-            f"--data.val_size {holdout} cannot be held out of {count} examples; give a number "
-            f"between 1 and {count - 1} or a fraction."
+            f"{holdout:g} of {count} examples cannot be held out; give --data.val_size a number "
+            f"between 1 and {count - 1}, or a fraction."
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[size:].sort().values, order[:size].sort().values

@@ -152,6 +152,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: If it cannot be read, or holds something else.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if not path.is_file():
+        raise UserError(f"There is no file '{path}'.")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

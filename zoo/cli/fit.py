@@ -1,8 +1,14 @@
 """`fit`: train a network of the zoo on the data that it is paired with."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.cli.front import understand
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from zoo.cli.parser import FitCLI
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +37,7 @@ def main(argv: list[str]) -> None:
         train(cli, request.pretrained, request.inspect)
 
 
-def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:  # noqa: F821
+def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     """Train, and print what came of it."""
     import torch
 
@@ -41,12 +47,15 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:  # no
     from zoo.cli.run import CHECKPOINTS, Training
     from zoo.weights import load_backbone, pretrained_path
 
+    ckpt_path = cli.config.ckpt_path
+    if ckpt_path and not Path(ckpt_path).is_file():
+        raise UserError(f"There is no checkpoint '{ckpt_path}'.")
     if pretrained:
         print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
     training = Training(cli, callbacks=inspectors(inspect))
     print(training.describe(), flush=True)
     try:
-        metrics = training.fit(cli.config.ckpt_path)
+        metrics = training.fit(ckpt_path)
     except SystemExit:
         # Lightning has taken the Ctrl-C, saved and stopped its processes.
         last = training.folder / CHECKPOINTS / "last.ckpt" if training.folder else None

@@ -7,8 +7,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
+from zoo.cli.complaints import in_one_sentence
 from zoo.errors import UserError, nearest
-from zoo.registry import FOLLOWS_THE_DATA, Recipe, class_at
+from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe, class_at
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
 # metrics, its summary is in our own table.
@@ -25,50 +26,12 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise the message as a UserError."""
-        raise UserError(self._in_one_sentence(message)) from ex
+        raise UserError(in_one_sentence(message, self._option_string_actions)) from ex
 
-    def _in_one_sentence(self, message: str) -> str:
-        unrecognized = re.search(r"[Uu]nrecognized arguments: (.*)", message)
-        missing_key = re.search(r"[Kk]ey [\"'](.*?)[\"'] is not expected", message)
-        if unrecognized or missing_key:
-            if unrecognized:
-                option = unrecognized.group(1).split()[0].partition("=")[0]
-            else:
-                option = f"--{missing_key.group(1)}"
-            if not option.startswith("--"):
-                return f"'{option}' belongs to no option."
-            known = [o for o in self._option_string_actions if o.startswith("--")]
-            return _no_such_option(option, known)
-        invalid = re.search(r"Parser key \"(.*?)\":\s*(.*)", message, re.DOTALL)
-        if invalid:
-            key, problem = invalid.groups()
-            return f"--{key}: {_shorten(problem)}"
-        return _shorten(message)
-
-
-def _no_such_option(option: str, known: list[str]) -> str:
-    close = nearest(option, known)
-    # `--model.width` is as likely a wrong word as a wrong spelling: show what its group has.
-    group = option.partition(".")[0] + "."
-    siblings = [o for o in known if o.startswith(group) and not o.endswith(".help")]
-    text = f"There is no option {option}."
-    if close:
-        text += f" Did you mean {' or '.join(close)}?"
-    elif siblings and len(siblings) < 40:
-        text += f" There are {', '.join(siblings)}."
-    return text + " `--help` with `--model NAME` lists them all."
-
-
-def _shorten(problem: str) -> str:
-    """Keep what says what was expected, and what was given."""
-    given = re.search(r"Given value type: .*\n\s*Given value: (.*)", problem)
-    lines = [line.strip(" -\n") for line in problem.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("Given value", "Subtypes"))]
-    lines = [line for line in lines if "Does not validate against any" not in line]
-    text = "; ".join(dict.fromkeys(lines))[:400]
-    return (
-        f"{given.group(1)} does not fit: {text}" if given and given.group(1) not in text else text
-    )
+    def format_help(self) -> str:
+        """Return the help without its lists of all subclasses: nn.Module alone has hundreds."""
+        text = re.sub(r",\s+known\s+subclasses:[^()]*\)", ")", super().format_help())
+        return text.replace("Base class for all optimizers:", "optimizer:")
 
 
 class FitCLI(LightningCLI):
@@ -98,6 +61,8 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the given arguments; Lightning would warn that this process has others."""
+        if self.recipe.path is None or RECIPES not in self.recipe.path.parents:
+            parser.parse_object(self._settings())  # defaults are not checked, a user's must be
         self.config = parser.parse_args(args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -106,6 +71,7 @@ class FitCLI(LightningCLI):
             parser.add_subclass_arguments(
                 base,
                 key,
+                help=f"Class of the {key}, and its arguments.",
                 instantiate=False,
                 fail_untyped=False,
                 required=False,
@@ -115,23 +81,28 @@ class FitCLI(LightningCLI):
         for key in FOLLOWS_THE_DATA:
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
         parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to go on from.")
+        recipe, defaults = self.recipe, {}
+        for key, value in self._settings().items():
+            if key in SUBCLASS_KEYS:
+                defaults[key] = value
+            else:
+                defaults |= {f"{key}.{name}": setting for name, setting in value.items()}
+        known = [option[2:] for option in parser._option_string_actions]
+        for name in defaults:
+            if name not in known:
+                close = nearest(name, [k for k in known if k.startswith(name.partition(".")[0])])
+                raise UserError(
+                    f"'{recipe.path or recipe.name}' sets {name}, which does not exist. "
+                    f"Nearest: {', '.join(close) or 'nothing'}."
+                )
+        parser.set_defaults(defaults)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the recipe as the parser nests it."""
         recipe = self.recipe
-        defaults = {f"trainer.{k}": v for k, v in {**TRAINER_DEFAULTS, **recipe.trainer}.items()}
-        for key in ("model", "data"):
-            arguments = getattr(recipe, key).get("init_args", {})
-            defaults |= {f"{key}.{name}": value for name, value in arguments.items()}
-        for key in SUBCLASS_KEYS:
-            if getattr(recipe, key):
-                defaults[key] = getattr(recipe, key)
-        try:
-            parser.set_defaults(defaults)
-        except (KeyError, TypeError, ValueError) as error:
-            name = str(error).strip("'\"").partition('"')[2].partition('"')[0] or str(error)
-            known = [o[2:] for o in parser._option_string_actions if o.startswith("--")]
-            raise UserError(
-                f"The settings of {recipe.path or recipe.name} do not fit: {_shorten(str(error))} "
-                f"Nearest to '{name}': {', '.join(nearest(name, known)) or 'nothing'}."
-            ) from error
+        settings = {key: getattr(recipe, key).get("init_args", {}) for key in ("model", "data")}
+        settings |= {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        return {**settings, "trainer": {**TRAINER_DEFAULTS, **recipe.trainer}}
 
     def instantiate_classes(self) -> None:
         """Make the data, then the network that follows it; the trainer comes later."""

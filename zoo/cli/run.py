@@ -1,6 +1,9 @@
 """One training: its folder, its callbacks, what it leaves behind."""
 
+import contextlib
+import ctypes
 import errno
+import os
 import sys
 import time
 from pathlib import Path
@@ -52,6 +55,7 @@ class Training:
     """
 
     def __init__(self, cli: FitCLI, callbacks: list[Callback]) -> None:
+        keep_freed_memory()
         self.cli = cli
         self.model, self.data = cli.model, cli.datamodule
         trainer_options = cli.config.trainer
@@ -177,8 +181,6 @@ class Training:
 
 def shared_run_folder(root: Path, name: str) -> Path:
     """Make the run folder once, and let the processes that Lightning starts for DDP find it."""
-    import os
-
     if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
         return Path(os.environ["ZOO_RUN_FOLDER"])
     folder = make_run_folder(root, name)
@@ -209,6 +211,21 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of giving every large tensor back to the system.
+
+    A training step allocates the same few megabytes again and again; without this a third of an
+    LSTM's epoch (20 s against 13 s) and two thirds of a batched distortion go into page faults.
+    """
+    if sys.platform != "linux":
+        return
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 2**30
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGE)
 
 
 def versions() -> dict[str, str]:
