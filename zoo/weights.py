@@ -132,17 +132,27 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
         UserError: If the file is missing, is damaged, is no safetensors file, does not have the
             sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
     """
+    from zoo.module import ZooModule
+
     path = weights_path(path)
     content = read_verified(path)
     try:
         described = json.loads(read_header(content)["__metadata__"][METADATA_KEY])
+        network = class_at(described["class_path"])
+        hparams = {k: v for k, v in described["hparams"].items() if k not in TRAINING_ONLY}
         state = load(content)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
             "was loaded; get it again, or make it with scripts/fit.py."
         ) from error
-    model = class_at(described["class_path"])(**{**described["hparams"], **overrides})
+    # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
+    if not (isinstance(network, type) and issubclass(network, ZooModule)):
+        raise UserError(f"'{path}' names {described['class_path']}, which is no network.")
+    try:
+        model = network(**{**hparams, **overrides})
+    except TypeError as error:  # of an argument that another version of the network takes
+        raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
     mismatch = describe_mismatch(model.state_dict(), state)
     if mismatch:
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")

@@ -20,17 +20,25 @@ def main(argv: list[str]) -> None:
     path = weights_path(chosen.weights)
     import lightning.pytorch as pl
 
+    from datamodules import TensorDataModule
     from zoo.cli.console import by_split, metrics_table, quiet
-    from zoo.registry import instantiate
+    from zoo.registry import class_at, instantiate
     from zoo.weights import card_path, load_weights, read_card
 
     quiet()
     if not card_path(path).exists():
         raise UserError(f"'{path}' has no card beside it, so its data are unknown.")
     card = read_card(card_path(path))
+    spec = card.recipe.get("data") or {}
+    # A card may come from anywhere: it can name data, not any class whatever.
+    if not spec or not issubclass(class_at(spec["class_path"]), TensorDataModule):
+        raise UserError(f"'{card_path(path)}' does not say which data its metrics are of.")
+    # Nothing is augmented in an evaluation, so nothing else need be made.
+    options = {k: v for k, v in spec.get("init_args", {}).items() if k != "augment"}
+    if chosen.data_dir:
+        options["data_dir"] = chosen.data_dir
     model = load_weights(path)
-    options = {"data_dir": chosen.data_dir} if chosen.data_dir else {}
-    data = instantiate(card.recipe["data"], **options)
+    data = instantiate({"class_path": spec["class_path"], "init_args": options})
     trainer = pl.Trainer(
         logger=False,
         enable_progress_bar=False,
