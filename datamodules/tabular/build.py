@@ -190,6 +190,7 @@ class Pass:
         self.seen = dict.fromkeys(self.columns, 0)
         self.consecutive = dict.fromkeys(self.columns, True)
         self.last: dict[str, float] = {}
+        self.keys = {name: kinds.looks_like_key(name) for name in self.columns}
         self.first_value = np.full(len(self.features), np.nan, dtype=np.float32)
         self.varies = np.zeros(len(self.features), dtype=bool)
         self.parts: list[list[Any]] = []
@@ -207,6 +208,7 @@ class Pass:
         }
         for role, file in zip(self.roles, self.files, strict=True):
             start = self.kept
+            self.last.clear()
             for chunk in ahead(file.chunks(names, dtype=dtype)):
                 self._consume(chunk, writer)
             self.parts.append([role, start, self.kept])
@@ -304,11 +306,14 @@ class Pass:
                 self.first_value[i], self.varies[i] = first, (present != first).any()
 
     def _follow(self, name: str, values: np.ndarray) -> None:
-        """See whether a column counts the rows."""
+        """See whether a column counts the rows, or numbers them in another way."""
         if self.consecutive.get(name) and len(values):
             before = self.last.get(name, values[0] - 1)
             self.consecutive[name] = bool((np.diff(values, prepend=before) == 1).all())
             self.last[name] = float(values[-1])
+        if self.keys.get(name):
+            whole = bool((values == np.round(values)).all())  # false if one is missing
+            self.keys[name] = whole and len(np.unique(values)) == len(values)
 
     def _codes(self, name: str, cells: pd.Series, limit: int) -> np.ndarray:
         """Return codes of categories in the order of their first occurrence; NaN if missing."""
@@ -362,11 +367,13 @@ class Pass:
                 count = len(self.vocabulary[name])
                 if count > 0.5 * self.seen[name] and self.seen[name] >= 20:
                     reason = f"looks like a key or free text ({count:,} different values)"
-            elif self.consecutive[name] and rows >= 20:
+            elif rows >= 20 and column.kind == "numeric":
                 # A title such as "time" may count what matters; a first column without one, rows.
                 untitled = not self.files[0].has_header and name == self.names[0]
-                if untitled or kinds.looks_like_key(name):
+                if self.consecutive[name] and (untitled or kinds.looks_like_key(name)):
                     reason = "counts the rows"
+                elif self.keys[name]:
+                    reason = "looks like a key (whole numbers, each once)"
             if reason:
                 self.dropped[name] = reason
         self.report.dropped = dict(self.dropped)
