@@ -1,5 +1,6 @@
 """LightningCLI with fixed classes, our recipes as defaults and our own words for errors."""
 
+import json
 import re
 from typing import Any
 
@@ -61,8 +62,10 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the given arguments; Lightning would warn that this process has others."""
-        if self.recipe.path is None or RECIPES not in self.recipe.path.parents:
-            parser.parse_object(self._settings())  # defaults are not checked, a user's must be
+        path = self.recipe.path
+        if path is None or path.parent != RECIPES:
+            # The parser does not check its defaults, and a user's recipe may hold mistakes.
+            args = [f"--{key}={json.dumps(value)}" for key, value in self._flat().items()] + args
         self.config = parser.parse_args(args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -81,12 +84,7 @@ class FitCLI(LightningCLI):
         for key in FOLLOWS_THE_DATA:
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
         parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to go on from.")
-        recipe, defaults = self.recipe, {}
-        for key, value in self._settings().items():
-            if key in SUBCLASS_KEYS:
-                defaults[key] = value
-            else:
-                defaults |= {f"{key}.{name}": setting for name, setting in value.items()}
+        recipe, defaults = self.recipe, self._flat()
         known = [option[2:] for option in parser._option_string_actions]
         for name in defaults:
             if name not in known:
@@ -97,12 +95,16 @@ class FitCLI(LightningCLI):
                 )
         parser.set_defaults(defaults)
 
-    def _settings(self) -> dict[str, Any]:
-        """Return the recipe as the parser nests it."""
+    def _flat(self) -> dict[str, Any]:
+        """Return the recipe's settings by option, such as `model.hidden_dim`."""
         recipe = self.recipe
-        settings = {key: getattr(recipe, key).get("init_args", {}) for key in ("model", "data")}
-        settings |= {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
-        return {**settings, "trainer": {**TRAINER_DEFAULTS, **recipe.trainer}}
+        groups = {
+            "trainer": {**TRAINER_DEFAULTS, **recipe.trainer},
+            "model": recipe.model.get("init_args", {}),
+            "data": recipe.data.get("init_args", {}),
+        }
+        flat = {f"{g}.{name}": value for g, args in groups.items() for name, value in args.items()}
+        return flat | {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
 
     def instantiate_classes(self) -> None:
         """Make the data, then the network that follows it; the trainer comes later."""
