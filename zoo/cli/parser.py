@@ -65,7 +65,9 @@ class FitCLI(LightningCLI):
         path = self.recipe.path
         if path is None or path.parent != RECIPES:
             # The parser does not check its defaults, and a user's recipe may hold mistakes.
-            args = [f"--{key}={json.dumps(value)}" for key, value in self._flat().items()] + args
+            settings = self._flat().items()
+            own = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
+            args = own + args
         self.config = parser.parse_args(args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
