@@ -25,13 +25,11 @@ class ConfusionMatrix(TestInspector):
         counts = confusion_counts(shown.target, shown.predicted, len(shown.class_names))
         shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
         title = f"Test: {int(counts.diagonal().sum()):,} of {int(counts.sum()):,} right"
-        for name, values, cell in (
-            ("counts", counts, "{:,.0f}"),
-            ("share_of_true_class", 100 * shares, "{:.0f}"),
-        ):
-            unit = "" if name == "counts" else "\npercent of each true class"
-            figure = confusion_figure(values, shown.class_names, title + unit, cell)
-            add_figure(writer, f"confusion/{name}", figure, shown.step)
+        figure = confusion_figure(counts, shown.class_names, title)
+        add_figure(writer, "confusion/counts", figure, shown.step)
+        title += "\npercent of each true class"
+        figure = confusion_figure(100 * shares, shown.class_names, title)
+        add_figure(writer, "confusion/share_of_true_class", figure, shown.step)
 
 
 def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
@@ -40,11 +38,11 @@ def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def confusion_figure(values: Tensor, class_names: list[str], title: str, cell: str) -> "Figure":
+def confusion_figure(values: Tensor, class_names: list[str], title: str) -> "Figure":
     """Draw a matrix with class names on the axes and its values in the cells."""
     count = len(class_names)
-    size = min(4.0 + 0.45 * count, 12.0)
-    figure = new_figure(size + 0.6, size, layout="constrained")
+    size = min(2.8 + 0.4 * count, 12.0)
+    figure = new_figure(size, size, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(values.numpy(), cmap="Blues", vmin=0)
     axes.set_title(title, fontsize=11)
@@ -52,21 +50,21 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str, cell: s
     axes.set_ylabel("true")
     if count <= MOST_NAMED:
         names = [shortened(name) for name in class_names]
-        small = 9 if count <= MOST_NUMBERED else 6
+        small = 10 if count <= MOST_NUMBERED else 6
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         straight = count <= 3 or max(map(len, names)) <= 2
         axes.set_xticks(range(count), names, fontsize=small, **({} if straight else turned))
         axes.set_yticks(range(count), names, fontsize=small)
     if count <= MOST_NUMBERED:
-        half = float(values.max()) / 2
+        dark = 0.6 * float(values.max())
         for row in range(count):
             for column in range(count):
                 value = float(values[row, column])
                 if value == 0:  # an empty cell is read faster than a zero
                     continue
-                colour = "white" if value > half else "black"
-                text = cell.format(value)
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+                colour = "white" if value > dark else "black"
+                text = f"{value:,.0f}" if value >= 0.5 else "<1"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     else:
         figure.colorbar(image, ax=axes, shrink=0.7)
     return figure

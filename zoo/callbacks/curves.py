@@ -39,7 +39,7 @@ class ClassCurves(TestInspector):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         for i, (name, false_rate, true_rate) in enumerate(curves):
             area = float(torch.trapezoid(true_rate, false_rate))
-            label = f"{shortened(name)} {area:.3f}"
+            label = f"{area:.3f}  {shortened(name)}"
             axes.plot(false_rate, true_rate, color=colours(i), linewidth=1.4, label=label)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")

@@ -2,9 +2,11 @@
 
 import logging
 import warnings
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch.utils.tensorboard._pytorch_graph import graph
 
 from zoo.callbacks.board import board, evaluating, spared
 from zoo.module import ZooModule
@@ -30,6 +32,17 @@ class NetworkGraph(Callback):
             level = logger.level
             logger.setLevel(logging.ERROR)
             try:
-                writer.add_graph(pl_module, pl_module.example_input_array)
+                drawn = graph(pl_module, pl_module.example_input_array)
             finally:
                 logger.setLevel(level)
+            unpack(drawn[0], type(pl_module).__name__)
+            writer._get_file_writer().add_graph(drawn)
+
+
+def unpack(graph_def: Any, box: str) -> None:
+    """Take the nodes of a graph out of their outermost box, so that the page opens on layers."""
+    for node in graph_def.node:
+        node.name = node.name.removeprefix(f"{box}/")
+        inputs = [name.removeprefix(f"{box}/") for name in node.input]
+        del node.input[:]
+        node.input.extend(inputs)

@@ -66,7 +66,7 @@ def settings(trainer: Trainer, pl_module: ZooModule) -> dict[str, Any]:
         found["data.origin"] = getattr(data, "origin", None)
         for name in inspect.signature(type(data).__init__).parameters:
             value = getattr(data, name, None)
-            if isinstance(value, PLAIN):
+            if isinstance(value, PLAIN) and name != "source":  # its origin is what it came to
                 found[f"data.{name}"] = value
         augment = getattr(data, "augment", None)
         if augment is not None:

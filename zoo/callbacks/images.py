@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.callbacks.board import (
@@ -27,8 +27,8 @@ from zoo.callbacks.figures import (
 )
 from zoo.module import ZooModule
 
-GALLERY = 25
-BATCH = 32
+GALLERY = 16
+BATCH = 25
 FILTERS = 64
 
 
@@ -46,8 +46,13 @@ class WrongGallery(TestInspector):
         confidence = shown.scores[wrong].amax(dim=1)
         best = confidence.argsort(descending=True)[:GALLERY]
         captions = [
-            f"{_name(shown, shown.predicted[i])} {float(c):.0%}\nis {_name(shown, shown.target[i])}"
-            for i, c in zip(wrong[best], confidence[best], strict=True)
+            f"said {_name(shown, said)} ({float(sure):.0%})\nis {_name(shown, true)}"
+            for said, true, sure in zip(
+                shown.predicted[wrong[best]],
+                shown.target[wrong[best]],
+                confidence[best],
+                strict=True,
+            )
         ]
         title = f"Most confidently wrong of {len(wrong):,} wrong test images"
         images = shown.x[wrong[best]].reshape(-1, *shape)
@@ -103,17 +108,19 @@ class FirstLayerWeights(Callback):
 
     def _draw(self, trainer: Trainer, pl_module: ZooModule) -> None:
         writer = board(trainer)
-        name, weight = first_weight(pl_module.backbone) or first_weight(pl_module) or ("", None)
-        if writer is None or weight is None:
+        found = first_weight(pl_module)
+        if writer is None or found is None:
             return
+        name, weight = found
         with spared("the first layer's weights"):
             figure = weights_figure(on_cpu(weight), pl_module.feature_shape, name)
             add_figure(writer, "weights/first_layer", figure, trainer.global_step)
 
 
-def first_weight(module: nn.Module) -> tuple[str, Tensor] | None:
-    """Return name and values of the first parameter that is at least a matrix."""
-    return next(((name, p) for name, p in module.named_parameters() if p.ndim > 1), None)
+def first_weight(model: ZooModule) -> tuple[str, Tensor] | None:
+    """Return name and values of the first matrix after the preprocessing and its embeddings."""
+    matrices = ((name, p) for name, p in model.named_parameters() if p.ndim > 1)
+    return next((m for m in matrices if not m[0].startswith("preprocess.")), None)
 
 
 def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) -> Any:
@@ -129,6 +136,8 @@ def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) ->
         filters = weight if weight.ndim == 4 else None
     if filters is None:
         image = axes.imshow(rows.numpy(), aspect="auto", interpolation="nearest", **options)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("input")
         axes.set_ylabel("unit")
         shown = f"{len(rows)} units, {rows.shape[1]} inputs"
@@ -148,16 +157,20 @@ def add_captioned(
 ) -> None:
     """Write images (N, C, H, W) of any range as a grid, a caption above each."""
     rows, columns = near_square(len(images))
-    figure = new_figure(1.45 * columns, 1.6 * rows + 0.4)
-    figure.suptitle(title, fontsize=11, y=1 - 0.12 / (1.6 * rows + 0.4))
-    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.75 / (1.6 * rows + 0.4), 0.08, 0.42)
+    columns = max(columns, 4)  # or the title would be wider than the figure
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    height = (1.3 + 0.15 * lines) * rows + 0.35
+    figure = new_figure(1.45 * columns, height)
+    figure.suptitle(title, fontsize=11, y=1 - 0.08 / height)
+    top = 1 - (0.38 + 0.15 * lines) / height
+    figure.subplots_adjust(0.01, 0.01, 0.99, top, 0.08, 0.04 + 0.14 * lines)
     images = images.float()
     low, high = images.amin(), images.amax()
     images = (images - low) / (high - low).clamp(min=1e-12)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, i + 1)
         show_picture(axes, image, vmin=0, vmax=1)
-        axes.set_title(caption, fontsize=8, pad=2, linespacing=1.0)
+        axes.set_title(caption, fontsize=9, pad=3, linespacing=1.0)
     add_figure(writer, tag, figure, step)
 
 

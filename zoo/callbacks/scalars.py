@@ -104,6 +104,6 @@ def layout(pl_module: ZooModule) -> dict[str, dict[str, list[Any]]]:
         "examples per second": "speed/examples_per_second",
     }
     return {
-        "How well": charts,
-        "How it learns": {title: ["Multiline", [tag]] for title, tag in tags.items()},
+        "Loss and metrics": charts,
+        "Optimization": {title: ["Multiline", [tag]] for title, tag in tags.items()},
     }

@@ -34,7 +34,10 @@ PACKAGES = (
 
 
 class RunTexts(Callback):
-    """Writes `run/command`, `run/versions`, `run/recipe`, `run/table` and at last `run/card`."""
+    """Writes `run/command`, `run/versions`, `run/recipe`, and at the end `run/card`.
+
+    A table's profile, `data/profile`, comes from its datamodule.
+    """
 
     def on_fit_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
         """Write what is known before training."""
@@ -46,9 +49,6 @@ class RunTexts(Callback):
         settings = Path(writer.log_dir) / "config.yaml"
         if settings.is_file():
             writer.add_text("run/recipe", f"```yaml\n{settings.read_text('utf-8')}```")
-        profile = getattr(trainer.datamodule, "profile_markdown", None)
-        if profile:
-            writer.add_text("run/table", profile)
 
     def on_card(self, trainer: Trainer, card: "Card") -> None:
         """Write the card of the weights that the run ends with."""

@@ -1,0 +1,144 @@
+"""A headless Chromium that opens a page, runs JavaScript in it and takes pictures of it.
+
+It speaks the W3C WebDriver protocol with `chromedriver` (Debian: `apt-get install chromium
+chromium-driver`) over the standard library, so that it needs no further package.
+"""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.request import Request, urlopen
+
+from zoo.errors import UserError
+
+# Nothing of this may call home; a user directory of its own keeps runs apart.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--enable-unsafe-swiftshader",  # the projector draws with WebGL
+)
+
+
+def is_installed() -> bool:
+    """Tell whether Chromium and its driver are there."""
+    return bool(shutil.which("chromium") and shutil.which("chromedriver"))
+
+
+class Browser:
+    """A page in a headless Chromium.
+
+    Args:
+        session: Address of the driver's session.
+    """
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+
+    def open(self, url: str) -> None:
+        """Load a page."""
+        _post(f"{self._session}/url", {"url": url})
+
+    def run(self, script: str) -> Any:
+        """Return what a JavaScript function body returns."""
+        return _post(f"{self._session}/execute/sync", {"script": script, "args": []})
+
+    def text(self) -> str:
+        """Return all text that the page shows, also inside the shadow roots of its elements."""
+        return self.run(_TEXT)
+
+    def wait_for(self, *wanted: str, seconds: float = 60.0) -> str:
+        """Wait until the page's text has all of these in it, and return the text.
+
+        Raises:
+            TimeoutError: If one is missing all the time; it says which, and what there is.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.text()
+            missing = [part for part in wanted if part not in text]
+            if not missing:
+                return text
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The page never showed {missing}, but:\n{text[:3000]}")
+            time.sleep(0.3)
+
+    def screenshot(self) -> bytes:
+        """Return a picture of the window, as PNG."""
+        with urlopen(f"{self._session}/screenshot") as answer:
+            return base64.b64decode(json.load(answer)["value"])
+
+
+@contextmanager
+def chromium(width: int = 1400, height: int = 900) -> Iterator[Browser]:
+    """Start a Chromium with an empty page, and end it.
+
+    Args:
+        width: Of the window, in pixels.
+        height: Of the window, in pixels.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    if not is_installed():
+        raise UserError(
+            "Chromium and chromedriver are needed; Debian: apt-get install chromium chromium-driver"
+        )
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        driver = subprocess.Popen(
+            ["chromedriver", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            port = next(
+                found.group(1)
+                for line in driver.stdout
+                if (found := re.search(r"started successfully on port (\d+)", line))
+            )
+            server = f"http://127.0.0.1:{port}/session"
+            flags = [*FLAGS, f"--user-data-dir={Path(profile)}", f"--window-size={width},{height}"]
+            options = {"binary": shutil.which("chromium"), "args": flags}
+            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+            session = f"{server}/{_post(server, wanted)['sessionId']}"
+            try:
+                yield Browser(session)
+            finally:
+                urlopen(Request(session, method="DELETE")).close()
+        finally:
+            driver.terminate()
+            driver.wait()
+
+
+def _post(url: str, content: dict[str, Any]) -> Any:
+    body = json.dumps(content).encode()
+    with urlopen(Request(url, body, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)["value"]
+
+
+_TEXT = """
+function shown(node) {
+  if (node.nodeType === Node.TEXT_NODE) return node.textContent;
+  if (node.nodeType !== Node.ELEMENT_NODE) return '';
+  if (['STYLE', 'SCRIPT', 'TEMPLATE', 'NOSCRIPT'].includes(node.nodeName)) return '';
+  if (getComputedStyle(node).display === 'none') return '';
+  const inside = [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
+  return inside.map(shown).join(' ');
+}
+return shown(document.body).replace(/\\s+/g, ' ');
+"""
