@@ -47,6 +47,7 @@ class FitCLI(LightningCLI):
     def __init__(self, recipe: Recipe, argv: list[str], only_parse: bool = False) -> None:
         self.recipe = recipe
         self.only_parse = only_parse
+        self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
         super().__init__(
             model_class=class_at(recipe.model["class_path"]),
             datamodule_class=class_at(recipe.data["class_path"]),
@@ -62,8 +63,7 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the given arguments; Lightning would warn that this process has others."""
-        path = self.recipe.path
-        if path is None or path.parent != RECIPES:
+        if not self.is_built_in:
             # The parser does not check its defaults, and a user's recipe may hold mistakes.
             settings = self._flat().items()
             own = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
@@ -95,7 +95,8 @@ class FitCLI(LightningCLI):
                     f"'{recipe.path or recipe.name}' sets {name}, which does not exist. "
                     f"Nearest: {', '.join(close) or 'nothing'}."
                 )
-        parser.set_defaults(defaults)
+        if self.is_built_in:
+            parser.set_defaults(defaults)
 
     def _flat(self) -> dict[str, Any]:
         """Return the recipe's settings by option, such as `model.hidden_dim`."""
