@@ -1,0 +1,206 @@
+"""From a CSV to predictions on another one, through the front end."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datamodules import Tabular
+from zoo import load_weights
+from zoo.architectures import FeedForward
+from zoo.registry import create_datamodule, create_model, described_by, list_models
+from zoo.weights import save_weights
+
+N = 120
+
+
+@pytest.fixture
+def people():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, N).astype(float),
+            "city": rng.choice(["Rome", "Oslo", "Köln, old town"], N),
+            "joined": pd.date_range("2020-01-01", periods=N, freq="3D").strftime("%d.%m.%Y"),
+        }
+    )
+    frame["left"] = np.where(frame["age"] + 20 * (frame["city"] == "Rome") > 55, "yes", "no")
+    frame.loc[::9, "age"] = np.nan
+    return frame
+
+
+def trained(data, tmp_path, steps=60):
+    data.setup()
+    torch.manual_seed(0)
+    model = FeedForward(hidden_dim=32, **described_by(data))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    x, y = data.splits["train"]
+    for _ in range(steps):
+        loss = model.loss(model.logits(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_weights(model.eval(), tmp_path / "w.safetensors")
+    return model
+
+
+@pytest.fixture
+def weights(people, tmp_path):
+    people.to_csv(tmp_path / "people.csv", index=False)
+    trained(Tabular(str(tmp_path / "people.csv"), "left"), tmp_path)
+    return tmp_path / "w.safetensors"
+
+
+def test_predictions_stand_beside_the_input(run_cli, weights, people, tmp_path):
+    new = people.drop(columns="left")[["joined", "city", "age"]].assign(note='said "hi", left')
+    new.to_csv("new.csv", index=False)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "out.csv")
+    assert (result.status, result.out) == (0, "")
+    assert "120 rows with predictions written to out.csv" in result.err
+    out = pd.read_csv("out.csv")
+    pd.testing.assert_frame_equal(out[new.columns], pd.read_csv("new.csv"))
+    assert list(out.columns[-3:]) == ["prediction", "probability_no", "probability_yes"]
+    assert (out["prediction"] == people["left"]).mean() > 0.8
+    np.testing.assert_allclose(out["probability_no"] + out["probability_yes"], 1, atol=1e-5)
+
+
+def test_the_network_alone_knows_how_to_read_the_table(weights):
+    preprocessing = load_weights(weights).hparams["preprocessing"]
+    assert [c["name"] for c in preprocessing["columns"]] == ["age", "city", "joined"]
+    assert json.loads(json.dumps(preprocessing)) == preprocessing
+
+
+def test_standard_streams(run_cli, weights, people, monkeypatch):
+    text = people.iloc[:5].to_csv(index=False)
+    stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    result = run_cli("predict", "--weights", weights, "--input", "-", "--output", "-")
+    assert result.status == 0
+    out = pd.read_csv(io.StringIO(result.out))
+    assert len(out) == 5
+    assert out["city"].tolist() == people["city"].tolist()[:5]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 119])
+def test_as_many_rows_come_out_as_go_in(run_cli, weights, people, rows, monkeypatch):
+    monkeypatch.setattr("zoo.cli.predict.CHUNK", 7)
+    new = people.iloc[:rows].astype(object)
+    new.iloc[0] = [None, "Atlantis", "not a date", None]
+    new.to_csv("new.csv", index=False, sep=";")
+    assert (
+        run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "o.csv").status
+        == 0
+    )
+    assert len(pd.read_csv("o.csv", sep=";")) == rows
+
+
+def test_missing_columns_are_named(run_cli, weights, people):
+    people.drop(columns="city").rename(columns={"age": "Age"}).to_csv("new.csv", index=False)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "out.csv")
+    assert result.status == 2
+    assert "new.csv lacks 2 of the 3 columns" in result.err
+    assert "'age' (is it 'Age'?), 'city'" in result.err
+
+
+def test_an_input_with_predictions_in_it_keeps_them(run_cli, weights, people):
+    people.assign(prediction="mine").to_csv("new.csv", index=False)
+    assert (
+        run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "o.csv").status
+        == 0
+    )
+    out = pd.read_csv("o.csv")
+    assert set(out["prediction"]) == {"mine"}
+    assert set(out["prediction_new"]) == {"no", "yes"}
+
+
+def test_a_damaged_input_leaves_no_output(run_cli, weights, people, tmp_path):
+    text = people.to_csv(index=False) + "1,2\n"
+    (tmp_path / "new.csv").write_text(text)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "o.csv")
+    assert result.status == 2
+    assert "new.csv, line 122: 2 fields where 4 are expected; mend the line." in result.err
+    assert not (tmp_path / "o.csv").exists()
+    assert not list(tmp_path.glob(".predictions*"))
+
+
+def test_the_input_is_never_overwritten(run_cli, weights, people, tmp_path):
+    people.to_csv("new.csv", index=False)
+    before = (tmp_path / "new.csv").read_bytes()
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "./new.csv")
+    assert (result.status, "is the input itself" in result.err) == (2, True)
+    assert (tmp_path / "new.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["no/such/folder/o.csv", "."])
+def test_an_output_that_cannot_be_written(run_cli, weights, people, output):
+    people.to_csv("new.csv", index=False)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", output)
+    assert result.status == 2
+    assert "--output" in result.err
+
+
+def test_a_file_without_a_header(run_cli, people, tmp_path):
+    people.to_csv(tmp_path / "bare.csv", index=False, header=False)
+    trained(Tabular(str(tmp_path / "bare.csv"), -1), tmp_path)
+    people.drop(columns="left").to_csv("new.csv", index=False, header=False)
+    result = run_cli(
+        "predict", "--weights", "w.safetensors", "--input", "new.csv", "--output", "o.csv"
+    )
+    assert result.status == 0
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == N
+
+
+def test_a_regression_predicts_in_its_own_units(run_cli, people, tmp_path):
+    people["price"] = 1e6 + 5e4 * np.nan_to_num(people["age"], nan=50)
+    people.to_csv(tmp_path / "p.csv", index=False)
+    trained(Tabular(str(tmp_path / "p.csv"), "price", drop=["left"]), tmp_path, steps=200)
+    result = run_cli(
+        "predict", "--weights", "w.safetensors", "--input", "p.csv", "--output", "o.csv"
+    )
+    assert result.status == 0
+    out = pd.read_csv(tmp_path / "o.csv")
+    assert np.corrcoef(out["price"], out["prediction"])[0, 1] > 0.95
+    assert 1.5e6 < out["prediction"].mean() < 5e6
+
+
+def test_a_network_that_reads_images_is_refused(run_cli, tmp_path):
+    save_weights(FeedForward(hidden_dim=4), tmp_path / "i.safetensors")
+    result = run_cli("predict", "--weights", "i.safetensors", "--input", "x.csv")
+    assert result.status == 2
+    assert "not tables" in result.err
+
+
+def test_fit_then_predict_on_a_csv(run_cli, people, tmp_path):
+    people.to_csv("people.csv", index=False)
+    data = ["--data", "csv", "--data.path", "people.csv", "--data.target", "left"]
+    fit = run_cli("fit", "--model", "tabular_mlp", *data, "--trainer.max_epochs", "2")
+    assert fit.status == 0, fit.err
+    assert "people.csv: 120 rows, 4 columns" in fit.out
+    run = tmp_path / "runs" / "tabular_mlp" / "version_0"
+    assert (
+        run_cli("predict", "--weights", run, "--input", "people.csv", "--output", "o.csv").status
+        == 0
+    )
+    assert len(pd.read_csv("o.csv")) == N
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in list_models("*") if n.startswith(("tabular", "water"))]
+)
+def test_recipes_for_tables_fit_their_embedded_default(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    with pytest.warns(UserWarning, match="made by formula"):
+        model = create_model(name, datamodule=create_datamodule(name))
+    assert model(model.example_input_array).shape == (2, 1)
+
+
+def test_water_potability_is_the_documents_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    with pytest.warns(UserWarning, match="made by formula"):
+        model = create_model("water_potability")
+    shapes = [tuple(p.shape) for p in model.parameters()]
+    assert shapes == [(2, 4), (2,), (1, 2), (1,)]
