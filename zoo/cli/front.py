@@ -5,6 +5,7 @@ for them.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ def _recipe(name: str | None, configs: list[Path]) -> Recipe:
         content = {k: getattr(recipe, k) for k in Recipe.__dataclass_fields__ if k != "path"}
     for config in configs:
         content = _merge(content, read_yaml(config))
-    content.setdefault("name", configs[-1].parent.name if configs else "")
+        path = None
+    if configs and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where the classes of a user's own run are
+    content.setdefault("name", configs[-1].stem if configs else "")
     return make_recipe(content, path)
 
 
