@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",
+    "ship": "put the best of several runs into the package",
 }
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as a shell reports it

@@ -1,0 +1,65 @@
+"""`ship`: put the best of several runs into the package, with what all of them reached."""
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from zoo.errors import UserError
+
+# Means over fewer seeds say too little about the next one.
+MIN_SEEDS = 3
+
+
+def main(argv: list[str]) -> None:
+    """Run `ship` with these arguments."""
+    parser = argparse.ArgumentParser(
+        prog="ship",
+        description="Ship the run with the best validation metric; the card tells of all runs.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="runs of one recipe, one for each seed")
+    parser.add_argument("--name", help="name of the weights; the recipe's if not given")
+    chosen = parser.parse_args(argv)
+    from zoo.weights import PRETRAINED, Card, card_path, read_card, read_verified, weights_path
+
+    files = [weights_path(run) for run in chosen.runs]
+    cards = [read_card(card_path(file)) for file in files]
+    for file in files:
+        read_verified(file)
+    _check(cards)
+    monitored = "loss/val" if "accuracy/val" not in cards[0].metrics else "accuracy/val"
+    sign = -1 if monitored.startswith("loss") else 1
+    best = max(range(len(cards)), key=lambda i: sign * cards[i].metrics[monitored])
+    seeds = {
+        key: _over_seeds([card.metrics[key] for card in cards])
+        for key in cards[0].metrics
+        if not key.endswith("/train")
+    }
+    name = chosen.name or cards[best].name
+    target = PRETRAINED / f"{name}.safetensors"
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(files[best], target)
+    card: Card = replace(cards[best], name=name, seeds=seeds)
+    text = json.dumps(asdict(card), indent=2, ensure_ascii=False)
+    card_path(target).write_text(text + "\n", "utf-8")
+    for key, values in seeds.items():
+        print(f"{key:14} {values['mean']:.4f} ± {values['std']:.4f}")
+    print(f"{target}: seed {card.seed}, {monitored} {card.metrics[monitored]:.4f}")
+
+
+def _check(cards: list) -> None:
+    seeds = [card.seed for card in cards]
+    if len(set(seeds)) < max(MIN_SEEDS, len(seeds)):
+        raise UserError(f"Weights are shipped after {MIN_SEEDS} seeds or more, not {seeds}.")
+    if any(card.dataset["origin"] == "synthetic" for card in cards):
+        raise UserError("Weights from synthetic data are not shipped.")
+    first = {**cards[0].recipe, "seed_everything": None}
+    for card in cards[1:]:
+        if {**card.recipe, "seed_everything": None} != first:
+            raise UserError(f"The runs of seeds {seeds} are not of one recipe.")
+
+
+def _over_seeds(values: list[float]) -> dict:
+    return {"mean": round(mean(values), 6), "std": round(stdev(values), 6), "values": values}
