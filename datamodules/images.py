@@ -49,7 +49,7 @@ class ImageDataModule(TensorDataModule):
         normalize: Let the model subtract the training images' mean and divide by their standard
             deviation, instead of only scaling pixels to 0-1.
         classes: Keep the images of these classes alone, renumbered in this order.
-        examples_per_class: Keep only so many training images of each class, for few-shot trials.
+        examples_per_class: Keep only so many training images of each class, drawn with `seed`.
         positive_classes: Make the task binary: is the class one of these? (`[0, 1, 2]` on MNIST
             asks whether a digit is less than 3.)
         batch_size: Images in a training batch.
@@ -140,9 +140,12 @@ class ImageDataModule(TensorDataModule):
         number[self.classes] = torch.arange(len(self.classes))
         chosen = number[labels] >= 0
         if split == "train" and self.examples_per_class is not None:
-            rank_in_class = torch.nn.functional.one_hot(labels, len(self.labels)).cumsum(0)
-            rank_in_class = rank_in_class.gather(1, labels[:, None]).squeeze(1)
-            chosen &= rank_in_class <= self.examples_per_class
+            generator = torch.Generator().manual_seed(self.seed)
+            order = torch.randperm(len(labels), generator=generator)
+            shuffled = labels[order]
+            seen_of_class = nn.functional.one_hot(shuffled, len(self.labels)).cumsum(0)
+            number_in_class = seen_of_class.gather(1, shuffled[:, None]).squeeze(1)
+            chosen[order] &= number_in_class <= self.examples_per_class
         images, labels = images[chosen], labels[chosen]
         if self.positive_classes:
             return images, torch.isin(labels, torch.tensor(self.positive_classes)).float()

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",
+    "finetuning": "compare fine-tuning with training from scratch",
     "ship": "put the best of several runs into the package",
 }
 USAGE_STATUS = 2
