@@ -1,34 +1,22 @@
 """The one pass over a table's files: texts in, float32 rows and what is known of them out."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from datamodules.errors import UserError, unknown
+from datamodules.errors import UserError
 from datamodules.tabular import columns as kinds
 from datamodules.tabular import store
 from datamodules.tabular.columns import Column
 from datamodules.tabular.dialect import MISSING
-from datamodules.tabular.reading import SAMPLE, ReadOptions, ahead, open_files
+from datamodules.tabular.plan import Plan, Wanted
+from datamodules.tabular.reading import ReadOptions, TableFile, ahead
 
 # Categories with more values than this are texts or keys, which a network learns nothing from.
 MAX_CATEGORIES = 20_000
 MAX_CLASSES = 1_000
-
-
-@dataclass
-class Wanted:
-    """What the user asks of the columns; an empty list leaves it to detection."""
-
-    target: list[str]
-    categorical: list[str] = field(default_factory=list)
-    numeric: list[str] = field(default_factory=list)
-    drop: list[str] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)
-    split_column: str | None = None
 
 
 class _Surprise(Exception):
@@ -50,116 +38,17 @@ class Pass:
     def __init__(self, files: list[tuple[str, Path]], options: ReadOptions, wanted: Wanted) -> None:
         self.fingerprint = store.fingerprint([path for _, path in files])
         self.roles = [role for role, _ in files]
-        self.options, self.wanted = options, wanted
         self.missing = {*MISSING, *options.missing}
-        self.files = open_files([path for _, path in files], options)
-        self.names = self.files[0].columns
-        self._resolve()
-        self.dropped: dict[str, str] = {}
-        self._plan()
+        self.files = [TableFile(path, options) for _, path in files]
+        self.plan = Plan(self.files, options, wanted)
+        self.columns, self.targets = self.plan.columns, self.plan.targets
+        self.dropped = self.plan.dropped
+        self.split_column = wanted.split_column
 
     @property
     def expected_bytes(self) -> int:
         """About how much the numbers will take."""
-        return sum(file.expected_rows for file in self.files) * (4 * len(self.features) + 16)
-
-    # What is asked of the columns
-
-    def _resolve(self) -> None:
-        wanted = self.wanted
-        for option in ("target", "categorical", "numeric", "drop", "columns"):
-            setattr(wanted, option, [self._column(n, option) for n in getattr(wanted, option)])
-        if wanted.split_column is not None:
-            wanted.split_column = self._column(wanted.split_column, "split_column")
-        for name in wanted.target:
-            if name in self.files[0].duplicates:
-                raise UserError(
-                    f"The target '{name}' is the name of two columns of {self.files[0].path}; "
-                    "rename one in the file."
-                )
-        for one, other in (("numeric", "categorical"), ("target", "drop"), ("columns", "drop")):
-            if both := set(getattr(wanted, one)) & set(getattr(wanted, other)):
-                raise UserError(
-                    f"Column '{min(both)}' is in --data.{one} and in --data.{other}; "
-                    "leave it out of one."
-                )
-
-    def _column(self, name: str, option: str) -> str:
-        """Return a column's name; a number counts from the first column, or back from the last."""
-        name = str(name)
-        if name in self.names:
-            return name
-        if name.lstrip("-").isdigit() and -len(self.names) <= int(name) < len(self.names):
-            return self.names[int(name)]
-        file = self.files[0]
-        hint = "" if file.has_header else "The file has no header: columns count from 0."
-        raise unknown("column", name, self.names, f"(--data.{option}, {file.path}) {hint}".strip())
-
-    # What the sample shows
-
-    def _plan(self) -> None:
-        wanted, file = self.wanted, self.files[0]
-        keep = set(wanted.columns or self.names) - set(wanted.drop)
-        features = [n for n in self.names if n in keep and n not in wanted.target]
-        features = [n for n in features if n != wanted.split_column]
-        read = [*features, *wanted.target]
-        sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
-        if sample is None or sample.empty:
-            raise UserError(f"{file.path} has a header but no rows; name another file.")
-        self.sampled = len(sample)
-        self.columns = {name: self._kind(name, sample[name]) for name in features}
-        self.targets = {name: self._kind(name, sample[name]) for name in wanted.target}
-        for name in features:
-            self._drop_texts(name, sample[name])
-        if not self.columns:
-            raise self._no_features()
-
-    def _no_features(self) -> UserError:
-        reasons = "; ".join(f"'{name}' {why}" for name, why in self.dropped.items())
-        return UserError(
-            f"{self.files[0].path} has no column to learn from besides the target"
-            + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
-        )
-
-    def _kind(self, name: str, cells: pd.Series) -> Column:
-        decimal, thousands = self.files[0].decimal, self.options.thousands or ""
-        if name in self.wanted.categorical:
-            return Column(name, "category", forced=True)
-        if name in self.wanted.numeric:
-            column = Column(name, "numeric", decimal=decimal, thousands=thousands, forced=True)
-            column.offset = kinds.infer(name, cells, decimal, thousands).offset
-            return column
-        column = kinds.infer(name, cells, decimal, thousands)
-        if name in self.wanted.target and column.kind in ("boolean", "date"):
-            return Column(name, "category")  # class names stay as they are written
-        return column
-
-    def _drop_texts(self, name: str, cells: pd.Series) -> None:
-        column, present = self.columns[name], cells.count()
-        if column.kind != "category" or column.forced or present < 20:
-            return
-        share = cells.nunique() / present
-        if share > kinds.MOSTLY_UNIQUE or (share > 0.5 and kinds.looks_like_key(name)):
-            self.dropped[name] = (
-                f"looks like a key or free text ({cells.nunique():,} different values in "
-                f"{present:,} rows)"
-            )
-            del self.columns[name]
-
-    @property
-    def features(self) -> list[str]:
-        """The names of the features: numeric ones, then categories."""
-        return [*self.numeric, *self.categories]
-
-    @property
-    def numeric(self) -> list[str]:
-        """The names of the numeric features."""
-        return [f for c in self.columns.values() if c.kind != "category" for f in c.features]
-
-    @property
-    def categories(self) -> list[str]:
-        """The names of the category columns."""
-        return [c.name for c in self.columns.values() if c.kind == "category"]
+        return sum(file.expected_rows for file in self.files) * (4 * len(self.plan.features) + 16)
 
     # The pass
 
@@ -185,7 +74,8 @@ class Pass:
 
     def _begin(self) -> None:
         self.report = store.Report([str(file.path) for file in self.files])
-        self.report.columns = len(self.names)
+        self.report.columns = len(self.plan.names)
+        self.features, self.numeric = self.plan.features, self.plan.numeric
         self.vocabulary: dict[str, dict[str, int]] = {}
         self.seen = dict.fromkeys(self.columns, 0)
         self.consecutive = dict.fromkeys(self.columns, True)
@@ -198,9 +88,7 @@ class Pass:
 
     def _read(self, writer: Any) -> None:
         everything = {**self.columns, **self.targets}
-        names = [*everything]
-        if self.wanted.split_column is not None:
-            names.append(self.wanted.split_column)
+        names = self.plan.read
         dtype = {
             name: "category"
             for name in names
@@ -231,11 +119,11 @@ class Pass:
             )
 
     def _consume(self, chunk: pd.DataFrame, writer: Any) -> None:
-        count, width = len(chunk), len(self.targets) + bool(self.wanted.split_column)
+        count, width = len(chunk), len(self.targets) + bool(self.split_column)
         targets = np.empty((count, width), dtype=np.float64)
         for i, column in enumerate(self.targets.values()):
             targets[:, i] = self._encode(column, chunk[column.name])[:, 0]
-        if name := self.wanted.split_column:
+        if name := self.split_column:
             said = kinds.without_missing(chunk[name], self.missing)
             targets[:, -1] = self._codes(name, said, limit=20)
         block = np.empty((count, len(self.features)), dtype=np.float32)
@@ -293,7 +181,7 @@ class Pass:
 
     def _learn(self, column: Column, cells: pd.Series) -> None:
         """A column that was all missing so far shows its first values."""
-        learnt = self._kind(column.name, cells.dropna().astype(str))
+        learnt = self.plan.kind(column.name, cells.dropna().astype(str))
         (self.columns if column.name in self.columns else self.targets)[column.name] = learnt
         raise _Surprise
 
@@ -335,7 +223,7 @@ class Pass:
                 f"The target '{name}' has more than {MAX_CLASSES:,} different values that are not "
                 "numbers; name another with --data.target."
             )
-        if name == self.wanted.split_column:
+        if name == self.split_column:
             raise UserError(
                 f"--data.split_column '{name}' has more than {count - 1} different values; "
                 "it should say train, val or test."
@@ -344,7 +232,7 @@ class Pass:
             del self.columns[name]
             self.dropped[name] = f"has more than {MAX_CATEGORIES:,} different texts"
             if not self.columns:
-                raise self._no_features()
+                raise self.plan.nothing_left()
             raise _Surprise
 
     # What is known after the pass
@@ -369,7 +257,7 @@ class Pass:
                     reason = f"looks like a key or free text ({count:,} different values)"
             elif rows >= 20 and column.kind == "numeric":
                 # A title such as "time" may count what matters; a first column without one, rows.
-                untitled = not self.files[0].has_header and name == self.names[0]
+                untitled = not self.files[0].has_header and name == self.plan.names[0]
                 if self.consecutive[name] and (untitled or kinds.looks_like_key(name)):
                     reason = "counts the rows"
                 elif self.keys[name]:
@@ -378,7 +266,7 @@ class Pass:
                 self.dropped[name] = reason
         self.report.dropped = dict(self.dropped)
         if all(name in self.dropped for name in self.columns):
-            raise self._no_features()
+            raise self.plan.nothing_left()
 
     def _describe(self) -> dict[str, Any]:
         targets = []
@@ -389,13 +277,15 @@ class Pass:
             targets.append(described)
         for file in self.files:
             self.report.notes += file.notes
-        split = self.wanted.split_column
+        split, known = self.split_column, self.vocabulary
         return {
             "columns": [column.as_dict() for column in self.columns.values()],
             "numeric": self.numeric,
-            "categories": {name: list(self.vocabulary.get(name, {})) for name in self.categories},
+            "categories": {
+                name: list(self.vocabulary.get(name, {})) for name in self.plan.categories
+            },
             "target_columns": targets,
             "parts": self.parts,
-            "split_values": list(self.vocabulary[split]) if split else [],
+            "split_values": list(known[split]) if split else [],
             "report": self.report,
         }

@@ -11,7 +11,8 @@ from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.tabular import generated, profile, splits, statistics, store, targets
-from datamodules.tabular.build import Pass, Wanted
+from datamodules.tabular.build import Pass
+from datamodules.tabular.plan import Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile
 from datamodules.tabular.rows import RowBatches, Rows
 from datamodules.tabular.sources import find_files
@@ -65,7 +66,7 @@ class Tabular(TensorDataModule):
             environment variable ZOO_DATA_DIR, else `data`.
         source: `real` reads files only; `synthetic` makes a table by formula in place of one of the
             built-in tables; `auto` does so, with a warning, if that file is not there.
-        batch_size: Rows in a training batch; `auto` takes 32 to 1,024, growing with the table.
+        batch_size: Rows in a training batch; `auto` takes 8 to 1,024, growing with the table.
         seed: Seed of the splits and of the order of the training rows.
         shuffle: Draw a new order of the training rows every epoch.
     """
@@ -204,7 +205,8 @@ class Tabular(TensorDataModule):
             balance = dict(zip(target.class_names, counts, strict=True))
             self._class_weights = self._weights(target, counts)
         if self.auto_batch_size:
-            self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 5, 10))
+            # About 32 steps in an epoch, so that one number of epochs suits tables of any size.
+            self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 3, 10))
         name = ", ".join(Path(file).name for file in table.report.files[:3])
         sizes = {role: len(index) for role, index in rows.items()}
         self._profile = profile.sections(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from datamodules.errors import UserError, nearest
+from datamodules.errors import UserError
 from datamodules.tabular import sources
 from datamodules.tabular.dialect import MISSING, Dialect, detect
 
@@ -293,31 +293,3 @@ def _told(path: Path, advice: str = "mend the line.") -> Generator[None, None, N
                 f"{path}: a quotation mark opened{where} is never closed; mend that line."
             ) from error
         raise UserError(f"{path} cannot be read as a table: {text.splitlines()[0]}") from error
-
-
-def open_files(
-    paths: list[Path], options: ReadOptions, columns: list[str] | None = None
-) -> list[TableFile]:
-    """Open a table's files and see that they have the same columns, in whatever order.
-
-    Args:
-        paths: The files.
-        options: How to read them.
-        columns: The columns that each must have; by default those of the first.
-
-    Raises:
-        UserError: If a file lacks a column.
-    """
-    files = [TableFile(path, options) for path in paths]
-    for file in files:
-        for name in columns or files[0].columns:
-            if name not in file.columns:
-                close = nearest(name, file.columns)
-                advice = f" (did it become {' or '.join(close)}?)" if close else ""
-                raise UserError(
-                    f"{file.path} has no column '{name}'{advice}, which {files[0].path} has; "
-                    "the files of one table need the same columns."
-                    if file is not files[0]
-                    else f"{file.path} has no column '{name}'{advice}."
-                )
-    return files

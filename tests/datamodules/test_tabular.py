@@ -147,6 +147,10 @@ def test_regression_targets_keep_their_units_and_bring_their_moments(table, peop
     y = data.splits["train"][1]
     assert (data.task, y.shape[1], data.num_outputs) == ("regression", 1, 1)
     assert y.max() > 1_000
+    lowest = min(y.min().item() for _, y in data.splits.values())
+    assert lowest == pytest.approx(people["income"].min())
+    far = people.assign(income=people["income"].rank() + 1e6)
+    assert table(far, "income").splits["train"][1].min() >= 1e6
     target = data.preprocessing["target"]
     assert target["mean"][0] == pytest.approx(y.mean().item(), rel=1e-4)
     assert target["std"][0] == pytest.approx(y.std(unbiased=False).item(), rel=1e-4)
@@ -206,6 +210,9 @@ def test_splits_by_files(table, people, tmp_path):
     data = table(people.iloc[40:], "left", test_path=str(tmp_path / "test.csv"))
     assert [len(data.splits[s][0]) for s in ("train", "val", "test")] == [136, 24, 40]
     assert data.splits["test"][0][0, 0].item() == people["age"][0]
+    people.drop(columns="left").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(UserError, match=r"test\.csv has no column 'left', the target"):
+        table(people, "left", test_path=str(tmp_path / "test.csv"))
 
 
 def test_the_preprocessing_is_fitted_to_the_training_rows_alone(table):

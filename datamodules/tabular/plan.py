@@ -1,0 +1,165 @@
+"""Which columns are read and as what: the user's word first, then what a sample shows."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from datamodules.errors import UserError, nearest, unknown
+from datamodules.tabular import columns as kinds
+from datamodules.tabular.columns import Column
+from datamodules.tabular.reading import SAMPLE, ReadOptions, TableFile
+
+
+@dataclass
+class Wanted:
+    """What the user asks of the columns; an empty list leaves it to detection."""
+
+    target: list[str]
+    categorical: list[str] = field(default_factory=list)
+    numeric: list[str] = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    split_column: str | None = None
+
+
+class Plan:
+    """The columns of a table and their kinds.
+
+    Args:
+        files: The table's files; the first one's columns and first rows decide.
+        options: How they are read.
+        wanted: What the user asks of the columns; numbers become names.
+
+    Raises:
+        UserError: If a column is not there, or nothing is left to learn from.
+    """
+
+    def __init__(self, files: list[TableFile], options: ReadOptions, wanted: Wanted) -> None:
+        self.file, self.options, self.wanted = files[0], options, wanted
+        self.names = self.file.columns
+        self.dropped: dict[str, str] = {}
+        self._resolve()
+        self._look()
+        for file in files[1:]:
+            self._compare(file)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features: numeric ones, then categories."""
+        return [*self.numeric, *self.categories]
+
+    @property
+    def numeric(self) -> list[str]:
+        """The names of the numeric features."""
+        return [f for c in self.columns.values() if c.kind != "category" for f in c.features]
+
+    @property
+    def categories(self) -> list[str]:
+        """The names of the category columns."""
+        return [c.name for c in self.columns.values() if c.kind == "category"]
+
+    @property
+    def read(self) -> list[str]:
+        """The columns that are read from every file."""
+        split = [self.wanted.split_column] if self.wanted.split_column else []
+        return [*self.columns, *self.targets, *split]
+
+    # What is asked of the columns
+
+    def _resolve(self) -> None:
+        wanted = self.wanted
+        for option in ("target", "categorical", "numeric", "drop", "columns"):
+            setattr(wanted, option, [self._column(n, option) for n in getattr(wanted, option)])
+        if wanted.split_column is not None:
+            wanted.split_column = self._column(wanted.split_column, "split_column")
+        for name in wanted.target:
+            if name in self.file.duplicates:
+                raise UserError(
+                    f"The target '{name}' is the name of two columns of {self.file.path}; "
+                    "rename one in the file."
+                )
+        for one, other in (("numeric", "categorical"), ("target", "drop"), ("columns", "drop")):
+            if both := set(getattr(wanted, one)) & set(getattr(wanted, other)):
+                raise UserError(
+                    f"Column '{min(both)}' is in --data.{one} and in --data.{other}; "
+                    "leave it out of one."
+                )
+
+    def _column(self, name: str, option: str) -> str:
+        """Return a column's name; a number counts from the first column, or back from the last."""
+        name = str(name)
+        if name in self.names:
+            return name
+        if name.lstrip("-").isdigit() and -len(self.names) <= int(name) < len(self.names):
+            return self.names[int(name)]
+        file = self.file
+        hint = "" if file.has_header else "The file has no header: columns count from 0."
+        raise unknown("column", name, self.names, f"(--data.{option}, {file.path}) {hint}".strip())
+
+    # What the sample shows
+
+    def _look(self) -> None:
+        wanted, file = self.wanted, self.file
+        keep = set(wanted.columns or self.names) - set(wanted.drop)
+        features = [n for n in self.names if n in keep and n not in wanted.target]
+        features = [n for n in features if n != wanted.split_column]
+        read = [*features, *wanted.target]
+        sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
+        if sample is None or sample.empty:
+            raise UserError(f"{file.path} has a header but no rows; name another file.")
+        self.columns = {name: self.kind(name, sample[name]) for name in features}
+        self.targets = {name: self.kind(name, sample[name]) for name in wanted.target}
+        for name in features:
+            self._drop_texts(name, sample[name])
+        if not self.columns:
+            raise self.nothing_left()
+
+    def nothing_left(self) -> UserError:
+        """Return the error for a table of which no column is left."""
+        reasons = "; ".join(f"'{name}' {why}" for name, why in self.dropped.items())
+        return UserError(
+            f"{self.file.path} has no column to learn from besides the target"
+            + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
+        )
+
+    def kind(self, name: str, cells: pd.Series) -> Column:
+        """Tell a column's kind from cells, unless the user said it."""
+        decimal, thousands = self.file.decimal, self.options.thousands or ""
+        if name in self.wanted.categorical:
+            return Column(name, "category", forced=True)
+        if name in self.wanted.numeric:
+            column = Column(name, "numeric", decimal=decimal, thousands=thousands, forced=True)
+            if name not in self.wanted.target:
+                column.offset = kinds.infer(name, cells, decimal, thousands).offset
+            return column
+        column = kinds.infer(name, cells, decimal, thousands)
+        if name in self.wanted.target:
+            if column.kind in ("boolean", "date"):
+                return Column(name, "category")  # class names stay as they are written
+            column.offset = 0.0
+        return column
+
+    def _drop_texts(self, name: str, cells: pd.Series) -> None:
+        column, present = self.columns[name], cells.count()
+        if column.kind != "category" or column.forced or present < 20:
+            return
+        share = cells.nunique() / present
+        if share > kinds.MOSTLY_UNIQUE or (share > 0.5 and kinds.looks_like_key(name)):
+            self.dropped[name] = (
+                f"looks like a key or free text ({cells.nunique():,} different values in "
+                f"{present:,} rows)"
+            )
+            del self.columns[name]
+
+    def _compare(self, file: TableFile) -> None:
+        """See that another file of the table has the columns that are read, in whatever order."""
+        for name in self.read:
+            if name in file.columns:
+                continue
+            close = nearest(name, [column for column in file.columns if column not in self.names])
+            advice = f" (is it '{close[0]}'?)" if close else ""
+            if name in self.targets:
+                reason = "the target; without it, rows can be predicted but not tested on"
+            else:
+                reason = f"which {self.file.path} has; files of one table need the same columns"
+            raise UserError(f"{file.path} has no column '{name}'{advice}, {reason}.")
