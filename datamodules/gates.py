@@ -54,7 +54,7 @@ class LogicGate(TensorDataModule):
     def load_splits(self) -> dict[str, Split]:
         """Write the table down."""
         inputs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-        table = inputs, torch.tensor(OUTPUTS[self.gate])
+        table = inputs, torch.tensor(OUTPUTS[self.gate], dtype=torch.float32)
         train = inputs.repeat(self.repeats, 1), table[1].repeat(self.repeats)
         return {"train": train, "val": table, "test": table}
 

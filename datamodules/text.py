@@ -92,9 +92,8 @@ class TextCSV(TensorDataModule):
         names = sorted(frame["label"].unique())
         if len(names) < 2:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
-        target = torch.from_numpy(
-            frame["label"].map({n: i for i, n in enumerate(names)}).to_numpy()
-        )
+        number = {name: i for i, name in enumerate(names)}
+        target = torch.tensor([number[name] for name in frame["label"]])
         rest, test = hold_out(len(frame), self.test_size, self.seed)
         kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
         rows = {"train": rest[kept], "val": rest[val], "test": test}

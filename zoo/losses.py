@@ -7,7 +7,7 @@ numerically stable, and legal under mixed precision. `bce` and `nll` are the doc
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,11 @@ from zoo.errors import UserError
 LossName = Literal["bce", "bce_with_logits", "cross_entropy", "kl_div", "l1", "mse", "nll"]
 OutputActivation = Literal["none", "sigmoid", "softmax"]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+class LossDoesNotFit(UserError):
+    """The loss is none of the task's: of a recipe, say, that is paired with other data."""
+
 
 # The first is the default.
 LOSSES_OF_TASK: dict[str, tuple[str, ...]] = {
@@ -31,6 +36,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softmax": lambda logits: torch.softmax(logits, dim=-1),
 }
+
+#: What stands for a task's usual loss, of the network's arguments.
+USUAL_LOSS: dict[str, Any] = {"loss": None, "output_activation": "none", "label_smoothing": 0.0}
 
 
 def build_loss(
@@ -52,16 +60,22 @@ def build_loss(
         class_weights: For classification: weights of shape (classes,), two of them if binary.
 
     Raises:
-        UserError: If the loss does not fit the task, or an option does not fit the loss.
+        LossDoesNotFit: If the loss, or an option of it, does not fit the task.
     """
     fitting = LOSSES_OF_TASK[task]
     name = name or fitting[0]
     if name not in fitting:
-        raise UserError(
+        raise LossDoesNotFit(
             f"--model.loss {name} does not fit a {task} task; these do: {', '.join(fitting)}."
         )
+    if task == "regression" and output_activation != "none":
+        # The loss would compare a sigmoid with the target, and the prediction would be without it.
+        raise LossDoesNotFit(
+            f"--model.output_activation {output_activation} belongs to classes; a regression "
+            "compares its outputs as they are: --model.output_activation none."
+        )
     if label_smoothing and name != "cross_entropy":
-        raise UserError(f"--model.label_smoothing belongs to cross_entropy, not to {name}.")
+        raise LossDoesNotFit(f"--model.label_smoothing belongs to cross_entropy, not to {name}.")
     if task == "multiclass":
         return _multiclass(name, _ACTIVATIONS[output_activation], label_smoothing, class_weights)
     if task == "binary":

@@ -12,7 +12,7 @@ from zoo import preprocessing as preprocessing_room
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.initialisation import InitName, initialise
-from zoo.losses import LossName, OutputActivation, build_loss
+from zoo.losses import USUAL_LOSS, LossFunction, LossName, OutputActivation, build_loss
 from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
 from zoo.tasks import build_task
 
@@ -85,6 +85,7 @@ class ZooModule(LightningModule):
         self.register_buffer("target_std", _buffer(target.get("std")))
         self.register_buffer("class_weights", _buffer(class_weights))
         self._set_task(task, num_outputs, class_names)
+        self._build_loss()  # a loss that does not fit is refused now, not in the first step
         self._train_sums: Tensor | None = None
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
 
@@ -106,6 +107,8 @@ class ZooModule(LightningModule):
         initialise(self, self.hparams["init"])
         if self.hparams["freeze"]:
             self.freeze(*self.hparams["freeze"])
+        elif self.hparams["unfreeze_at_epoch"] is not None:
+            raise UserError("unfreeze_at_epoch needs freeze, such as freeze=['backbone'].")
 
     # The network and its head
 
@@ -154,11 +157,16 @@ class ZooModule(LightningModule):
             if task == "binary" and num_classes > 1:
                 task = "multiclass"
         num_outputs = 1 if task == "binary" else num_classes
+        num_names = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
+        if class_names is not None and len(class_names) != num_names:
+            raise UserError(f"There are {len(class_names)} names for {num_names} classes.")
         device, dtype = self.device, next(self.parameters()).dtype
         self.head = self.make_head(num_outputs).to(device, dtype)
         self.target_mean = self.target_std = self.class_weights = None
         described = {k: v for k, v in self.hparams["preprocessing"].items() if k != "target"}
         self.hparams.update(preprocessing=described, class_weights=None)
+        if task != self.hparams["task"]:  # its loss and output activation were for the old one
+            self.hparams.update(USUAL_LOSS)
         self._set_task(task, num_outputs, class_names)
 
     def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
@@ -233,13 +241,15 @@ class ZooModule(LightningModule):
             "lr_scheduler": build_scheduler(self.hparams["lr_scheduler"], optimizer, steps),
         }
 
+    def _in_schedule(self) -> set[str]:
+        """Return the names of the parameters that an unfreezing is planned for."""
+        if self.hparams["unfreeze_at_epoch"] is None:
+            return set()
+        return set().union(*(matching(self, self.head, p) for p in self.hparams["freeze"]))
+
     def _groups(self, scheduled: bool) -> list[dict[str, Any]]:
         """Return groups of the trainable parameters inside or outside the unfreezing schedule."""
-        in_schedule: set[str] = set()
-        if self.hparams["unfreeze_at_epoch"] is not None:
-            in_schedule.update(
-                *(matching(self, self.head, p) for p in self.hparams["freeze"] or [])
-            )
+        in_schedule = self._in_schedule()
         chosen = [
             (name, p)
             for name, p in self.named_parameters()
@@ -255,13 +265,21 @@ class ZooModule(LightningModule):
             self.hparams["layer_decay"],
         )
 
+    def on_train_start(self) -> None:
+        """Pick up what a training that goes on needs: Lightning calls no epoch's hook for it."""
+        if self._train_sums is not None:
+            self._train_sums = self._train_sums.to(self.device)
+        self._unfreeze_when_due()
+
     def on_train_epoch_start(self) -> None:
         """Unfreeze if this is the epoch for it."""
-        if self._train_sums is not None:  # of a training that goes on in the middle of an epoch
-            self._train_sums = self._train_sums.to(self.device)
-        if self.current_epoch != self.hparams["unfreeze_at_epoch"] or not self.frozen:
+        self._unfreeze_when_due()
+
+    def _unfreeze_when_due(self) -> None:
+        waiting = self._in_schedule().intersection(self.frozen)
+        if not waiting or self.current_epoch < self.hparams["unfreeze_at_epoch"]:
             return
-        self.unfreeze(*(self.hparams["freeze"] or ()))
+        self.unfreeze(*self.hparams["freeze"])
         add_groups(
             self.optimizers(use_pl_optimizer=False),
             self._groups(scheduled=True),
@@ -277,14 +295,16 @@ class ZooModule(LightningModule):
         """
         if self.target_std is not None:
             target = (target.reshape(logits.shape) - self.target_mean) / self.target_std
-        compute = build_loss(
+        return self._build_loss()(logits, target)
+
+    def _build_loss(self) -> LossFunction:
+        return build_loss(
             self.hparams["task"],
             self.hparams["loss"],
             output_activation=self.hparams["output_activation"],
             label_smoothing=self.hparams["label_smoothing"] if self.training else 0.0,
             class_weights=self.class_weights,
         )
-        return compute(logits, target)
 
     def penalty(self) -> Tensor:
         """Return the L1 and L2 penalties: factors times the norms of all weights as one vector."""

@@ -271,7 +271,16 @@ def create_model(
         return model
     described = described_by(datamodule or instantiate(recipe.data))
     arguments = {**described, **recipe.model.get("init_args", {}), **_recipe_arguments(recipe)}
-    model = class_at(recipe.model["class_path"])(**{**arguments, **overrides})
+    network = class_at(recipe.model["class_path"])
+    from zoo.losses import USUAL_LOSS, LossDoesNotFit
+
+    try:
+        model = network(**{**arguments, **overrides})
+    except LossDoesNotFit:
+        # The recipe's loss was for its own data; a task of another kind has its usual one.
+        if overrides.keys() & USUAL_LOSS.keys():
+            raise
+        model = network(**{**arguments, **overrides, **USUAL_LOSS})
     if count is not None:
         model.reset_head(count, classes)
     return model

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from zoo.cli.complaints import in_one_sentence
 from zoo.errors import UserError, nearest
+from zoo.losses import USUAL_LOSS, LossDoesNotFit
 from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe, class_at
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
@@ -111,10 +112,20 @@ class FitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make the data, then the network that follows it; the trainer comes later."""
-        if not self.only_parse:
+        if self.only_parse:
+            return
+        try:
             self.config_init = self.parser.instantiate_classes(self.config)
-            self.datamodule = self.config_init.data
-            self.model = self.config_init.model
+        except LossDoesNotFit as error:
+            recipes = {**USUAL_LOSS, **self.recipe.model.get("init_args", {})}
+            if any(self.config.model[key] != recipes[key] for key in USUAL_LOSS):
+                raise  # the user asked for this loss
+            print(f"This recipe's loss is for other data, so the usual one is taken. ({error})")
+            for key, value in USUAL_LOSS.items():
+                self.config.model[key] = value
+            self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule = self.config_init.data
+        self.model = self.config_init.model
 
     def make_trainer(self, callbacks: list[Callback], **options: Any) -> Trainer:
         """Make the trainer, with these callbacks besides the configured ones."""
