@@ -1,0 +1,522 @@
+"""Document 003, "PyTorch Reference": its networks and losses beside the zoo's."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from quick import fit, fit_recipe, linear_layers, network_and_data, share
+from torch import Tensor, nn
+
+import zoo
+from datamodules.base import hold_out
+from zoo.architectures import FeedForward, LSTMCellNet, Recurrent
+
+# Logistic regression
+
+
+class LogisticRegression(nn.Module):
+    """The document's class LogisticRegression."""
+
+    def __init__(self, input_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.linear(x))
+
+
+def test_logistic_regression_has_the_loss_of_sigmoid_and_bce() -> None:
+    model, data = network_and_data("logistic_regression")
+    reference = LogisticRegression(input_size=2, num_classes=1)
+    share(model, reference)
+    x, y = data.splits["test"]
+    assert x.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert y.tolist() == [0, 1, 1, 0]
+    torch.testing.assert_close(torch.sigmoid(model(x)), reference(x))
+    document = nn.BCELoss()(reference(x), y.view(-1, 1))
+    torch.testing.assert_close(model.loss(model(x), y), document)
+
+
+def logistic_regression_by_hand(
+    weights: list[float], examples: list[tuple[list[float], float]]
+) -> list[float]:
+    """The document's training loop in Python floats; changes the weights, returns the losses."""
+    losses = []
+    for (x1, x2), y in examples:
+        y_hat = 1 / (1 + math.exp(-(weights[0] * x1 + weights[1] * x2 + weights[2])))
+        losses.append(-math.log(y_hat if y else 1 - y_hat))
+        for i, x in enumerate((x1, x2, 1.0)):
+            weights[i] -= 0.001 * (y_hat - y) * x  # the gradient of BCE of a sigmoid
+    return losses
+
+
+def drawn_examples(data: Any, epochs: int) -> list[tuple[list[float], float]]:
+    loader = data.train_dataloader()
+    examples = []
+    for epoch in range(epochs):
+        loader.set_epoch(epoch)
+        examples += [(x[0].tolist(), y.item()) for x, y in loader]
+    return examples
+
+
+def parameters_of(model: nn.Module) -> list[float]:
+    return [*model.head.weight.double().flatten().tolist(), model.head.bias.double().item()]
+
+
+def test_logistic_regression_trains_as_the_printed_loop_does() -> None:
+    model, data = network_and_data("logistic_regression")
+    weights = parameters_of(model)
+    options = {"max_epochs": 50, "precision": "64-true", "limit_val_batches": 0}
+    _, losses = fit_recipe("logistic_regression", model, data, **options)
+    assert losses == pytest.approx(logistic_regression_by_hand(weights, drawn_examples(data, 50)))
+    assert parameters_of(model) == pytest.approx(weights, abs=1e-9)
+
+
+def test_logistic_regression_does_not_learn_xor() -> None:
+    """Printed: 0.7318 0.7089 0.6454 0.7373 0.7000, one drawn example each; ln 2 is 0.6931.
+
+    2,001 epochs of four drawn examples; by hand, as a step of the trainer equals it.
+    """
+    torch.manual_seed(0)
+    model, data = network_and_data("logistic_regression")
+    weights = parameters_of(model)
+    losses = logistic_regression_by_hand(weights, drawn_examples(data, 2001))
+    assert len(losses) == 8004
+    # what is left in single losses is which example was drawn
+    last = losses[-1000:]
+    assert sum(last) / len(last) == pytest.approx(math.log(2), abs=0.01)
+    assert 0.5 < min(last) < max(last) < 0.9  # printed: 0.6454 to 0.7373
+    examples = [*zip(*(t.tolist() for t in data.splits["test"]), strict=True)]
+    assert right_answers(weights, examples) < 4
+
+
+def right_answers(weights: list[float], examples: list[tuple[list[float], float]]) -> int:
+    outputs = [weights[0] * x1 + weights[1] * x2 + weights[2] for (x1, x2), _ in examples]
+    return sum((out > 0) == (y == 1) for out, (_, y) in zip(outputs, examples, strict=True))
+
+
+@pytest.mark.slow
+def test_logistic_regression_does_not_learn_xor_in_the_whole_recipe() -> None:
+    """The 8,004 updates by the trainer: loss 0.69, at most three of four right."""
+    torch.manual_seed(0)
+    model, data = network_and_data("logistic_regression")
+    _, losses = fit_recipe("logistic_regression", model, data, limit_val_batches=0)
+    assert len(losses) == 2001 * 4
+    x, y = data.splits["test"]
+    assert model.loss(model(x), y).item() == pytest.approx(math.log(2), abs=0.01)
+    assert model.task.num_correct(model(x), y) < 4
+
+
+def test_xor_is_drawn_with_replacement() -> None:
+    """`np.random.randint(4)` four times: an epoch need not hold all four examples."""
+    _, data = network_and_data("logistic_regression")
+    loader = data.train_dataloader()
+    distinct = []
+    for epoch in range(20):
+        loader.set_epoch(epoch)
+        epoch_examples = [tuple(x.flatten().tolist()) for x, _ in loader]
+        assert len(epoch_examples) == 4
+        distinct.append(len(set(epoch_examples)))
+    assert min(distinct) < 4
+
+
+def test_xor_mlp_learns_all_four() -> None:
+    """The non-linear model of which the document says that XOR needs it."""
+    torch.manual_seed(0)
+    model, data = network_and_data("xor_mlp")
+    fit_recipe("xor_mlp", model, data, limit_val_batches=0)
+    x, y = data.splits["test"]
+    assert model.task.num_correct(model(x), y) == 4
+    assert model.predict_step(x, 0)["prediction"] == ["0", "1", "1", "0"]
+
+
+# Class Net in its three forms
+
+
+class Net(nn.Module):
+    """The document's class Net, with the dimension that its log_softmax leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(28 * 28, 200)
+        self.fc2 = nn.Linear(200, 200)
+        self.fc3 = nn.Linear(200, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.fc1(x))
+        x = F.relu(self.fc2(x))
+        return F.log_softmax(self.fc3(x), dim=-1)
+
+
+def sequential() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(28 * 28, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10),
+        nn.LogSoftmax(dim=-1),
+    )  # fmt: skip
+
+
+def ordered() -> nn.Sequential:
+    """The document calls both activations ReLU; here they have names of their own."""
+    layers = [
+        ("fc1", nn.Linear(28 * 28, 200)),
+        ("relu1", nn.ReLU()),
+        ("fc2", nn.Linear(200, 200)),
+        ("relu2", nn.ReLU()),
+        ("fc3", nn.Linear(200, 10)),
+        ("log_softmax", nn.LogSoftmax(dim=-1)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
+@pytest.mark.parametrize("form", [Net, sequential, ordered], ids=["class", "Sequential", "dict"])
+def test_mnist_net_in_three_forms(form: Callable[[], nn.Module]) -> None:
+    """784-200-200-10; the document gives log_softmax and NLL, we give logits and the same loss."""
+    model, data = network_and_data("mnist_net")
+    reference = form()
+    share(model, reference)
+    x, y = (tensor[:32] for tensor in data.splits["val"])
+    document = reference(x.flatten(1) / 255)
+    torch.testing.assert_close(F.log_softmax(model(x), dim=-1), document)
+    torch.testing.assert_close(model.loss(model(x), y), nn.NLLLoss()(document, y))
+
+
+def test_the_documents_ordered_dict_loses_a_relu() -> None:
+    """Two entries called ReLU are one: nothing stands between fc2 and fc3."""
+    as_written = OrderedDict([("fc1", 0), ("ReLU", 1), ("fc2", 0), ("ReLU", 1), ("fc3", 0)])
+    assert list(as_written) == ["fc1", "ReLU", "fc2", "fc3"]
+
+
+# The convolutions
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["Sequential", "OrderedDict"])
+def test_conv_net_has_the_convolutions_of_the_document(named: bool) -> None:
+    """Conv2d(1, 20, 5), ReLU, Conv2d(20, 64, 5), ReLU: 28 x 28 pixels become 64 x 20 x 20."""
+    layers = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.Conv2d(20, 64, 5), nn.ReLU()]
+    names = ["conv1", "relu1", "conv2", "relu2"]
+    reference = nn.Sequential(OrderedDict(zip(names, layers, strict=True)) if named else None)
+    reference = reference if named else nn.Sequential(*layers)
+    model, data = network_and_data("conv_net", pool=1)
+    share(model.backbone, reference)
+    images = data.splits["val"][0][:2]
+    output = reference(images / 255)
+    assert output.shape == (2, 64, 20, 20)
+    torch.testing.assert_close(model.forward_features(images), output.flatten(1))
+
+    pooled, _ = network_and_data("conv_net")
+    shapes = [p.shape for p in pooled.backbone.parameters()]
+    assert shapes == [p.shape for p in reference.parameters()]
+
+
+# FeedForwardNN
+
+
+class FeedForwardNN(nn.Module):
+    """The document's class FeedForwardNN."""
+
+    def __init__(
+        self, input_size: int, num_classes: int, num_hidden: int, hidden_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.nonlinearity = nn.ReLU()
+        self.hidden_layers = nn.ModuleList([nn.Linear(input_size, hidden_dim)])
+        for _ in range(num_hidden - 1):
+            self.hidden_layers.append(nn.Linear(hidden_dim, hidden_dim))
+        self.output_projection = nn.Linear(hidden_dim, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for hidden_layer in self.hidden_layers:
+            x = self.nonlinearity(self.dropout(hidden_layer(x)))
+        return F.log_softmax(self.output_projection(x), dim=-1)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_fashion_ffnn_is_feed_forward_nn(training: bool) -> None:
+    """784 inputs, two hidden layers of 512, dropout 0.2 before ReLU, 10 classes."""
+    model, data = network_and_data("fashion_ffnn")
+    reference = FeedForwardNN(784, num_classes=10, num_hidden=2, hidden_dim=512, dropout=0.2)
+    share(model, reference)
+    x, y = (tensor[:64] for tensor in data.splits["train"])
+    model.train(training)
+    reference.train(training)
+    torch.manual_seed(0)
+    logits = model(x)
+    torch.manual_seed(0)
+    document = reference(x.view(-1, 784) / 255)
+    torch.testing.assert_close(torch.log_softmax(logits, dim=-1), document)
+    torch.testing.assert_close(model.loss(logits, y), nn.NLLLoss()(document, y))
+
+
+def test_fashion_ffnn_trains_as_the_printed_loop_does() -> None:
+    """Batches of 64, NLLLoss, SGD 0.1 with momentum 0.9; the same units are dropped."""
+    model, data = network_and_data("fashion_ffnn")
+    reference = FeedForwardNN(784, num_classes=10, num_hidden=2, hidden_dim=512, dropout=0.2)
+    share(model, reference)
+    torch.manual_seed(0)
+    _, losses = fit(model, data, max_steps=10, limit_val_batches=0)
+
+    criterion = nn.NLLLoss()
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9)
+    torch.manual_seed(0)
+    expected = []
+    for _, (images, labels) in zip(range(10), data.train_dataloader(), strict=False):
+        batch_loss = criterion(reference(images.view(-1, 784) / 255), labels)
+        optimizer.zero_grad()
+        batch_loss.backward()
+        optimizer.step()
+        expected.append(batch_loss.item())
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+# The recurrent networks
+
+
+def recurrent(**options: Any) -> Recurrent:
+    """nn.LSTM(10, 20, 2) over sequences of 5 steps, as the zoo has it."""
+    return Recurrent(**{"hidden_dim": 20, "num_layers": 2, **options}, input_shape=[5, 10])
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_recurrent_shapes_in_both_batch_orders(cell: str) -> None:
+    """(10, 20, 2) on (5, 3, 10): output (5, 3, 20), and (3, 5, 20) with batch_first=True."""
+    ours = recurrent(cell=cell).backbone
+    reference = {"rnn": nn.RNN, "lstm": nn.LSTM}[cell](10, 20, 2)
+    share(ours, reference)
+    x = torch.randn(5, 3, 10)  # (sequence_length, batch_size, input_size)
+    start = torch.randn(2, 3, 20)  # (layers, batch_size, hidden_size)
+    state = (start, torch.randn(2, 3, 20)) if cell == "lstm" else start
+    output, last = reference(x, state)
+    ours_output, ours_last = ours(x.transpose(0, 1), state)
+    assert output.shape == (5, 3, 20)
+    assert ours_output.shape == (3, 5, 20)
+    torch.testing.assert_close(ours_output.transpose(0, 1), output)
+    torch.testing.assert_close(ours_last, last)
+    # the document's output[:, -1] is the final output only where the batch comes first
+    hidden = ours_last[0] if cell == "lstm" else ours_last
+    torch.testing.assert_close(ours_output[:, -1], hidden[-1])
+
+
+def test_recurrent_features_are_the_last_output() -> None:
+    model = recurrent()
+    x = torch.randn(3, 5, 10)
+    output, _ = model.backbone(x)
+    torch.testing.assert_close(model.forward_features(x), output[:, -1])
+
+
+def test_bidirectional_shapes() -> None:
+    """nn.LSTM(10, 20, 2, bidirectional=True): 40 features, 20 of each direction's last step.
+
+    The document says input_size * bidirectional, where it is hidden_size * 2.
+    """
+    model = recurrent(bidirectional=True)
+    x = torch.randn(3, 5, 10)
+    output, (hidden, cell) = model.backbone(x)
+    assert output.shape == (3, 5, 40)
+    assert hidden.shape == cell.shape == (4, 3, 20)
+    last = torch.cat([output[:, -1, :20], output[:, 0, 20:]], dim=-1)
+    torch.testing.assert_close(model.forward_features(x), last)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "layers", "bidirectional"),
+    [
+        ("mnist_rnn", nn.RNN, 1, False),
+        ("mnist_lstm", nn.LSTM, 2, False),
+        ("mnist_bilstm", nn.LSTM, 2, True),
+    ],
+)
+def test_recurrent_recipes_read_images_row_by_row(
+    name: str, kind: type[nn.RNNBase], layers: int, bidirectional: bool
+) -> None:
+    model, data = network_and_data(name)
+    layer = model.backbone
+    assert type(layer) is kind
+    assert (layer.input_size, layer.num_layers, layer.bidirectional) == (28, layers, bidirectional)
+    images = data.splits["val"][0][:2]
+    rows = model.as_sequence(images)
+    torch.testing.assert_close(rows, images.squeeze(1) / 255)
+    assert model.forward_features(images).shape == (2, 128 * (1 + bidirectional))
+
+
+def test_stepped_lstm_cell_equals_lstm() -> None:
+    """nn.LSTMCell(10, 20) over (2, 3, 10), two time steps of a batch of three."""
+    model = LSTMCellNet(hidden_dim=20, input_shape=[2, 10])
+    lstm = nn.LSTM(10, 20)
+    share(model.backbone, lstm)
+    x = torch.randn(2, 3, 10)
+    output, (hidden, _) = lstm(x)
+    torch.testing.assert_close(model.forward_features(x.transpose(0, 1)), output[-1])
+
+    hx, cx = torch.zeros(3, 20), torch.zeros(3, 20)
+    stepped = []
+    for i in range(x.size()[0]):  # the document's loop
+        hx, cx = model.backbone(x[i], (hx, cx))
+        stepped.append(hx)
+    torch.testing.assert_close(torch.stack(stepped, dim=0), output)
+    torch.testing.assert_close(hx, hidden[0])
+
+
+def test_mnist_lstm_cell_equals_an_lstm_of_one_layer() -> None:
+    model, data = network_and_data("mnist_lstm_cell")
+    lstm = zoo.create_model("mnist_lstm", datamodule=data, num_layers=1)
+    share(model, lstm)
+    images = data.splits["val"][0][:8]
+    torch.testing.assert_close(model(images), lstm(images))
+
+
+@pytest.mark.parametrize("architecture", [Recurrent, LSTMCellNet])
+def test_padding_changes_nothing(architecture: type[Recurrent]) -> None:
+    """A sentence has the same logits alone, and padded beside a longer one."""
+    model, data = network_and_data("sentiment_bilstm")
+    given = dict(model.hparams)
+    names = ("input_shape", "task", "num_outputs", "preprocessing")
+    torch.manual_seed(0)
+    network = architecture(hidden_dim=16, **{name: given[name] for name in names}).eval()
+    x = data.splits["val"][0][:6]
+    for row in x:
+        length = int((row != 0).sum())
+        assert 0 < length < x.shape[1]
+        torch.testing.assert_close(network(row[None, :length]), network(x[(x == row).all(1)][:1]))
+
+
+def test_sentiment_bilstm_keeps_its_vocabulary_with_its_weights(tmp_path: Any) -> None:
+    model, data = network_and_data("sentiment_bilstm")
+    zoo.save_weights(model, tmp_path / "weights.safetensors")
+    loaded = zoo.load_weights(tmp_path / "weights.safetensors")
+    assert loaded.hparams["preprocessing"]["vocabulary"] == data.preprocessing["vocabulary"]
+    assert loaded.class_names == ["negative", "positive"]
+    x = data.splits["val"][0][:6]
+    torch.testing.assert_close(loaded(x), model.eval()(x))
+
+
+def test_sentiment_bilstm_learns() -> None:
+    torch.manual_seed(0)
+    model, data = network_and_data("sentiment_bilstm")
+    trainer, _ = fit(model, data, max_epochs=1)
+    assert trainer.callback_metrics["accuracy/val"] > 0.8
+
+
+# Losses and optimizers
+
+
+LOSSES = {
+    "l1": ("regression_mlp", nn.L1Loss),
+    "mse": ("regression_mlp", nn.MSELoss),
+    "cross_entropy": ("multiclass_mlp", nn.CrossEntropyLoss),
+    "nll": ("multiclass_mlp", nn.NLLLoss),
+    "kl_div": ("multiclass_mlp", lambda: nn.KLDivLoss(reduction="batchmean")),
+    "bce": ("binary_mlp", nn.BCELoss),
+    "bce_with_logits": ("binary_mlp", nn.BCEWithLogitsLoss),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_equal_torch(loss: str) -> None:
+    """Each on what the document feeds it: probabilities, log-probabilities or scores."""
+    name, criterion = LOSSES[loss]
+    model, data = network_and_data(name, loss=loss)
+    x, y = (tensor[:100] for tensor in data.splits["val"])
+    output = model(x)
+    if loss in ("nll", "kl_div"):
+        fed = F.log_softmax(output, dim=-1)
+    else:
+        fed = torch.sigmoid(output) if loss == "bce" else output
+    if loss == "kl_div":
+        target = F.one_hot(y, 3).float()
+    else:
+        target = y.view(-1, 1) if loss.startswith("bce") else y
+    torch.testing.assert_close(model.loss(output, y), criterion()(fed, target))
+
+
+OPTIMIZERS = ("SGD", "Adam", "Adagrad", "Adadelta", "RMSprop")
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer"), [*zip(LOSSES, [*OPTIMIZERS, "SGD", "Adam"], strict=True)]
+)
+def test_losses_and_optimizers_from_the_command_line(
+    loss: str, optimizer: str, run_cli: Callable
+) -> None:
+    result = run_cli(
+        "fit", "--model", LOSSES[loss][0], "--model.loss", loss, "--optimizer", optimizer,
+        "--optimizer.lr", 0.002, "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 4,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert result.err == ""
+    (folder,) = (path for path in _runs() if path.name == "version_0")
+    spec = zoo.find_recipe(str(folder / "config.yaml")).optimizer
+    assert spec["class_path"].rpartition(".")[2] == optimizer
+    assert spec["init_args"]["lr"] == 0.002
+    assert zoo.load_weights(folder).hparams["loss"] == loss
+
+
+def _runs() -> list[Any]:
+    from pathlib import Path
+
+    return sorted(Path("runs").glob("*/version_*"))
+
+
+def test_a_loss_that_does_not_fit_is_refused(run_cli: Callable) -> None:
+    result = run_cli("fit", "--model", "regression_mlp", "--model.loss", "cross_entropy")
+    assert result.status == 2
+    assert result.err.strip() == (
+        "error: --model.loss cross_entropy does not fit a regression task; these do: mse, l1."
+    )
+    assert _runs() == []
+
+
+# Regularisation
+
+
+def test_l1_and_l2_penalties() -> None:
+    """loss + 0.5 * |w|_1 + 0.01 * |w|_2, torch.norm of all weights as one vector, as the document.
+
+    It takes another layer for each, biases and all; ours takes the weights of all layers.
+    """
+    model, data = network_and_data("tiny_mlp", l1_penalty=0.5, l2_penalty=0.01)
+    x, y = next(iter(data.train_dataloader()))
+    weights = torch.cat([layer.weight.view(-1) for layer in linear_layers(model)])
+    l1_reg, l2_reg = 0.5 * torch.norm(weights, 1), 0.01 * torch.norm(weights, 2)
+    expected = F.cross_entropy(model(x), y) + l1_reg + l2_reg
+    torch.testing.assert_close(model.training_step((x, y), 0), expected)
+    torch.testing.assert_close(model.loss(model(x), y), F.cross_entropy(model(x), y))
+
+
+def test_an_l1_penalty_makes_weights_small() -> None:
+    def mean_weight(**penalty: float) -> float:
+        torch.manual_seed(0)
+        model, data = network_and_data("tiny_mlp", **penalty)
+        fit(model, data, max_epochs=2, limit_val_batches=0)
+        weights = torch.cat([layer.weight.flatten() for layer in linear_layers(model)])
+        return weights.abs().mean().item()
+
+    assert mean_weight(l1_penalty=0.1) < 0.5 * mean_weight()
+
+
+def test_splitting_by_lengths() -> None:
+    """`random_split(dataset, [50000, 10000])`: that many, every example once, at random."""
+    train, val = hold_out(60_000, 10_000, seed=0)
+    assert (len(train), len(val)) == (50_000, 10_000)
+    assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(60_000))
+    assert not torch.equal(val, torch.arange(50_000, 60_000))
+    assert torch.equal(val, hold_out(60_000, 10_000, seed=0)[1])
+
+
+def test_splitting_by_lengths_from_the_command_line(run_cli: Callable) -> None:
+    arguments = ("--data.source", "synthetic", "--data.val_size", 2000)
+    run = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2)
+    result = run_cli("fit", "--model", "mnist_classifier", *arguments, *run)
+    assert result.status == 0, result.err
+    assert "10,000 / 2,000 / 2,000" in result.out
+
+
+def test_linear_layers_broadcast_over_leading_dimensions() -> None:
+    """nn.Linear(1, 3) maps (2, 1) to (2, 3); a network of ours flattens what comes before."""
+    net = FeedForward(num_hidden=0, input_shape=[1], task="regression", num_outputs=3)
+    assert net(torch.rand(2, 1)).shape == (2, 3)
+    assert net.head(torch.rand(2, 3, 1)).shape == (2, 3, 3)
