@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from datamodules.batches import TensorBatches
@@ -55,6 +56,8 @@ class TensorDataModule(LightningDataModule):
         self.shuffle = shuffle
         self.augment = nn.Sequential(*augment) if augment else None
         self._splits: dict[str, Split] | None = None
+        self._train_batches: TensorBatches | None = None
+        self._resume_at: dict[str, Any] | None = None
 
     # What a concrete datamodule provides
 
@@ -110,8 +113,18 @@ class TensorDataModule(LightningDataModule):
         _ = self.splits
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint says about the data that it was trained on."""
-        return {"origin": self.origin}
+        """Return what a checkpoint says about the data, and how far the training had read them.
+
+        Lightning keeps the position too, but forgets to restore it where a schedule spans the
+        whole training: `estimated_stepping_batches` makes the loader before there is a state.
+        """
+        position = self._train_batches.state_dict() if self._train_batches else None
+        return {"origin": self.origin, "train": position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let a training that goes on begin where its checkpoint was written."""
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._resume_at = state_dict.get("train")
 
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches of this rank, in a new order every epoch."""
@@ -145,9 +158,15 @@ class TensorDataModule(LightningDataModule):
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         # seed_everything leaves its seed here, the same on every rank.
         order_seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
-        return TensorBatches(
+        batches = TensorBatches(
             x, y, batch_size, seed=order_seed, rank=rank, world_size=world_size, **options
         )
+        if split == "train":
+            self._train_batches = batches
+            if self._resume_at:
+                batches.load_state_dict(self._resume_at)
+                self._resume_at = None
+        return batches
 
 
 def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tensor]:

@@ -156,3 +156,5 @@ def add_groups(
         for scheduler in schedulers:
             if hasattr(scheduler, "base_lrs"):
                 scheduler.base_lrs.append(initial * factor)
+            if hasattr(scheduler, "lr_lambdas"):
+                scheduler.lr_lambdas.append(scheduler.lr_lambdas[0])
