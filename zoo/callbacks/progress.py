@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 # tqdm costs 133 microseconds a step when it draws every one of them, 20 when every twentieth.
 REFRESH_RATE = 20
@@ -40,11 +41,11 @@ class Progress(TQDMProgressBar):
 
     def init_validation_tqdm(self) -> Any:
         """Show no bar for a validation that takes milliseconds."""
-        return _hidden(super().init_validation_tqdm())
+        return Tqdm(disable=True)
 
     def init_test_tqdm(self) -> Any:
         """Show no bar for a test that takes milliseconds."""
-        return _hidden(super().init_test_tqdm())
+        return Tqdm(disable=True)
 
 
 class EpochLines(Callback):
@@ -84,8 +85,3 @@ class EpochLines(Callback):
 def progress() -> Callback:
     """Return a bar for a terminal, lines for anything else."""
     return Progress() if sys.stderr.isatty() else EpochLines()
-
-
-def _hidden(bar: Any) -> Any:
-    bar.disable = True
-    return bar
