@@ -124,7 +124,7 @@ class Training:
             text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
             (self.folder / CONFIG).write_text(text, "utf-8")
         started = time.perf_counter()
-        with _disk_errors_named(self.folder):
+        with _mistakes_named(self.folder):
             self.trainer.fit(
                 self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
             )
@@ -139,7 +139,7 @@ class Training:
             evaluated |= evaluate(self.model, datamodule=self.data, verbose=False)[0]
         self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
         if self.trainer.is_global_zero:
-            with _disk_errors_named(self.folder):
+            with _mistakes_named(self.folder):
                 card = self._save()
                 for callback in self.trainer.callbacks:
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
@@ -188,8 +188,8 @@ def shared_run_folder(root: Path, name: str) -> Path:
     return folder
 
 
-class _disk_errors_named:
-    """Turn a full disk into a message that says where and what to do."""
+class _mistakes_named:
+    """Turn what only shows while training, such as a full disk, into one message with its fix."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -198,6 +198,11 @@ class _disk_errors_named:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RuntimeError) and "not allow for gradient clipping" in str(error):
+            raise UserError(
+                "A fused optimizer cannot clip gradients under mixed precision; pass "
+                "--optimizer.fused false, or leave --trainer.gradient_clip_val out."
+            ) from error
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         full |= isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
         if full:
