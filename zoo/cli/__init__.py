@@ -1,8 +1,10 @@
 """The front end behind every script; importing it imports no torch."""
 
+import contextlib
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from zoo.errors import UserError, unknown
 
@@ -32,6 +34,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_command(command: str, *argv: str) -> None:
     """Run one command, and end with a message instead of a traceback on a user's mistake."""
+    with contextlib.suppress(FileNotFoundError):  # the folder we are in may be gone
+        if (folder := str(Path.cwd())) not in sys.path:
+            sys.path.append(folder)  # where the classes of a user's own run are
     try:
         if command not in COMMANDS:
             raise unknown("command", command, COMMANDS)

@@ -46,7 +46,7 @@ def portrait(name: str) -> str:
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "data": recipe.data["class_path"].removeprefix("datamodules."),
         "pairs with": ", ".join(pairings(name)),
-        "command": f"python scripts/fit.py --model {recipe.name}",
+        "command": f"python scripts/fit.py --model {name}",
     }
     lines = [f"{recipe.name}: {recipe.summary}", ""]
     lines += [f"{title:11} {text}" for title, text in facts.items() if text]
