@@ -76,7 +76,7 @@ def image_shape(pl_module: ZooModule) -> tuple[int, ...] | None:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcome:
     """The test split and what the network predicts for it, on the CPU.
 
     Attributes:
@@ -102,7 +102,7 @@ class Tested:
         return self.scores.argmax(dim=1)
 
 
-def tested(trainer: Trainer, pl_module: ZooModule) -> Tested | None:
+def outcome(trainer: Trainer, pl_module: ZooModule) -> Outcome | None:
     """Return the test split with its predictions, while the test epoch ends; None if empty."""
     held = getattr(trainer.datamodule, "splits", {}).get("test")
     if trainer.world_size == 1:
@@ -124,18 +124,16 @@ def tested(trainer: Trainer, pl_module: ZooModule) -> Tested | None:
     task = pl_module.hparams["task"]
     if task == "binary":
         scores = torch.stack([1 - scores, scores], dim=1)
-    return Tested(x, target, scores, task, list(pl_module.class_names), trainer.global_step)
+    return Outcome(x, target, scores, task, list(pl_module.class_names), trainer.global_step)
 
 
-class TestInspector(Callback):
+class OutcomeInspector(Callback):
     """A callback that shows something of the test split, once, at the end of the run."""
-
-    __test__ = False  # its name is not that of a test
 
     #: The tasks that it can show.
     tasks: tuple[str, ...] = ("binary", "multiclass")
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Write what is to be shown."""
         raise NotImplementedError
 
@@ -144,7 +142,7 @@ class TestInspector(Callback):
         writer = board(trainer)
         if writer is None or pl_module.hparams["task"] not in self.tasks:
             return
-        shown = tested(trainer, pl_module)
+        shown = outcome(trainer, pl_module)
         if shown is not None:
             with spared(type(self).__name__):
                 self.inspect(writer, shown, pl_module)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import Tested, TestInspector
+from zoo.callbacks.board import Outcome, OutcomeInspector
 from zoo.callbacks.figures import add_figure, new_figure, shortened
 from zoo.module import ZooModule
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 MOST_NUMBERED, MOST_NAMED = 20, 60
 
 
-class ConfusionMatrix(TestInspector):
+class ConfusionMatrix(OutcomeInspector):
     """The confusion matrix of the test split: as counts, and as shares of each true class."""
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Write both pictures."""
         counts = confusion_counts(shown.target, shown.predicted, len(shown.class_names))
         shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)

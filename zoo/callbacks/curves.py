@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import Tested, TestInspector
+from zoo.callbacks.board import Outcome, OutcomeInspector
 from zoo.callbacks.figures import GREY, add_figure, new_figure, plain_axes, shortened
 from zoo.module import ZooModule
 
@@ -13,10 +13,10 @@ MOST_POINTS = 2000
 BINS = 10
 
 
-class ClassCurves(TestInspector):
+class ClassCurves(OutcomeInspector):
     """A precision-recall curve for each class (page PR CURVES), and all ROC curves in a picture."""
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Write them; of a binary task, those of its second class."""
         curves = []
         for index, name in _classes(shown):
@@ -50,10 +50,10 @@ class ClassCurves(TestInspector):
         add_figure(writer, "curves/roc", figure, step)
 
 
-class Calibration(TestInspector):
+class Calibration(OutcomeInspector):
     """How often the network is right when it says it is so sure."""
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Draw accuracy and number of examples by confidence."""
         confidence, predicted = shown.scores.nan_to_num().max(dim=1)
         right = (predicted == shown.target).float()
@@ -76,12 +76,12 @@ class Calibration(TestInspector):
         add_figure(writer, "curves/calibration", figure, shown.step)
 
 
-class PredictedVersusTrue(TestInspector):
+class PredictedVersusTrue(OutcomeInspector):
     """For a regression: what was predicted against what was true, for up to four targets."""
 
     tasks = ("regression",)
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Draw a point for each test example, at most 2,000."""
         outputs = min(shown.scores.shape[1], 4)
         named = (pl_module.hparams["preprocessing"].get("target") or {}).get("names") or []
@@ -146,7 +146,7 @@ def r2(true: Tensor, predicted: Tensor) -> str:
     return f"{1 - float(((true - predicted) ** 2).sum()) / spread:.3f}" if spread else "undefined"
 
 
-def _classes(shown: Tested) -> list[tuple[int, str]]:
+def _classes(shown: Outcome) -> list[tuple[int, str]]:
     named = list(enumerate(shown.class_names))
     return named[1:] if shown.task == "binary" else named[:MOST_CLASSES]
 

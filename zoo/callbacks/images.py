@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.callbacks.board import (
-    Tested,
-    TestInspector,
+    Outcome,
+    OutcomeInspector,
     board,
     evaluating,
     image_shape,
@@ -32,10 +32,10 @@ BATCH = 25
 FILTERS = 64
 
 
-class WrongGallery(TestInspector):
+class WrongGallery(OutcomeInspector):
     """The test images that the network got most confidently wrong, with both class names."""
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Write the gallery; nothing if the examples are no images or all are right."""
         shape = image_shape(pl_module)
         if shown.x is None or shape is None:
@@ -174,7 +174,7 @@ def add_captioned(
     add_figure(writer, tag, figure, step)
 
 
-def _name(shown: Tested, index: Tensor) -> str:
+def _name(shown: Outcome, index: Tensor) -> str:
     return shortened(shown.class_names[int(index)], 12)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import Tested, TestInspector, evaluating, image_shape
+from zoo.callbacks.board import Outcome, OutcomeInspector, evaluating, image_shape
 from zoo.callbacks.figures import near_square
 from zoo.module import ZooModule
 
@@ -17,7 +17,7 @@ COMPONENTS = 64
 FOLDER = "projector"
 
 
-class FeatureProjector(TestInspector):
+class FeatureProjector(OutcomeInspector):
     """Writes the features of 1,000 test examples for TensorBoard's PROJECTOR page.
 
     Their first 64 principal components, in `projector/` beside the event file, with true and
@@ -26,7 +26,7 @@ class FeatureProjector(TestInspector):
 
     tasks = ("binary", "multiclass", "regression")
 
-    def inspect(self, writer: SummaryWriter, shown: Tested, pl_module: ZooModule) -> None:
+    def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Write features, labels, thumbnails, and what tells the page where they are."""
         if shown.x is None:
             return
@@ -72,7 +72,7 @@ def principal_components(features: Tensor, count: int) -> Tensor:
     return centred @ vectors.flip(1)[:, :count]
 
 
-def labels(shown: Tested) -> str:
+def labels(shown: Outcome) -> str:
     """Return a table, tab-separated with a header, of the first 1,000 test examples' labels."""
     if shown.task == "regression":
         rows = [

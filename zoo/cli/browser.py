@@ -58,7 +58,7 @@ class Browser:
         return _post(f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def text(self) -> str:
-        """Return all text that the page shows, also inside the shadow roots of its elements."""
+        """Return all text that the page shows, also in shadow roots and inner frames."""
         return self.run(_TEXT)
 
     def wait_for(self, *wanted: str, seconds: float = 60.0) -> str:
@@ -137,6 +137,10 @@ function shown(node) {
   if (node.nodeType !== Node.ELEMENT_NODE) return '';
   if (['STYLE', 'SCRIPT', 'TEMPLATE', 'NOSCRIPT'].includes(node.nodeName)) return '';
   if (getComputedStyle(node).display === 'none') return '';
+  if (node.nodeName === 'IFRAME') {
+    const page = node.contentDocument;
+    return page && page.body ? shown(page.body) : '';
+  }
   const inside = [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
   return inside.map(shown).join(' ');
 }
