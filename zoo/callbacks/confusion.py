@@ -41,18 +41,22 @@ def confusion_counts(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
 def confusion_figure(values: Tensor, class_names: list[str], title: str) -> "Figure":
     """Draw a matrix with class names on the axes and its values in the cells."""
     count = len(class_names)
-    size = min(2.8 + 0.4 * count, 12.0)
-    figure = new_figure(size, size, layout="constrained")
-    axes = figure.add_subplot()
+    names = [shortened(name) for name in class_names]
+    # A layout that measures every text would take longer than all the drawing.
+    side = min(max(0.46 * count, 2.0), 9.0)
+    longest = max(map(len, names))
+    straight = longest <= 2 or longest * count <= 12 * side
+    left, below = 0.7 + 0.08 * longest, 0.55 if straight else 0.6 + 0.06 * longest
+    whole = (left + side + (0.25 if count <= MOST_NUMBERED else 1.2), 0.55 + side + below)
+    figure = new_figure(*whole)
+    axes = figure.add_axes((left / whole[0], below / whole[1], side / whole[0], side / whole[1]))
     image = axes.imshow(values.numpy(), cmap="Blues", vmin=0)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if count <= MOST_NAMED:
-        names = [shortened(name) for name in class_names]
-        small = 10 if count <= MOST_NUMBERED else 6
+        small = 10 if count <= MOST_NUMBERED else 7
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        straight = count <= 3 or max(map(len, names)) <= 2
         axes.set_xticks(range(count), names, fontsize=small, **({} if straight else turned))
         axes.set_yticks(range(count), names, fontsize=small)
     if count <= MOST_NUMBERED:
@@ -66,5 +70,5 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str) -> "Fig
                 text = f"{value:,.0f}" if value >= 0.5 else "<1"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     else:
-        figure.colorbar(image, ax=axes, shrink=0.7)
+        figure.colorbar(image, cax=axes.inset_axes((1.03, 0.15, 0.03, 0.7)))
     return figure

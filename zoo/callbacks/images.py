@@ -18,6 +18,7 @@ from zoo.callbacks.board import (
     spared,
 )
 from zoo.callbacks.figures import (
+    DPI,
     add_figure,
     mosaic,
     near_square,
@@ -29,6 +30,7 @@ from zoo.module import ZooModule
 
 GALLERY = 16
 BATCH = 25
+CELL = 112  # pixels: four times an image of 28
 FILTERS = 64
 
 
@@ -155,22 +157,32 @@ def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) ->
 def add_captioned(
     writer: SummaryWriter, tag: str, images: Tensor, captions: list[str], title: str, step: int
 ) -> None:
-    """Write images (N, C, H, W) of any range as a grid, a caption above each."""
-    rows, columns = near_square(len(images))
-    columns = max(columns, 4)  # or the title would be wider than the figure
+    """Write images (N, C, H, W) of any range as a grid, a caption above each.
+
+    All of them are one picture in one pair of axes: a pair for each takes four times as long.
+    """
+    count, channels, height, width = images.shape
+    columns = max(near_square(count)[1], 4)  # or the title would be wider than the figure
+    rows = -(-count // columns)
+    scale = max(1, CELL // max(height, width))
+    height, width = height * scale, width * scale
     lines = 1 + max(caption.count("\n") for caption in captions)
-    height = (1.3 + 0.15 * lines) * rows + 0.35
-    figure = new_figure(1.45 * columns, height)
-    figure.suptitle(title, fontsize=11, y=1 - 0.08 / height)
-    top = 1 - (0.38 + 0.15 * lines) / height
-    figure.subplots_adjust(0.01, 0.01, 0.99, top, 0.08, 0.04 + 0.14 * lines)
-    images = images.float()
+    above, beside, top = 16 * lines + 8, max(CELL + 44 - width, 16), 30
     low, high = images.amin(), images.amax()
-    images = (images - low) / (high - low).clamp(min=1e-12)
+    images = (images.float() - low) / (high - low).clamp(min=1e-12)
+    images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    whole = (top + rows * (height + above) + 6, columns * (width + beside))
+    canvas = torch.ones(channels, *whole)
+    figure = new_figure(whole[1] / DPI, whole[0] / DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        show_picture(axes, image, vmin=0, vmax=1)
-        axes.set_title(caption, fontsize=9, pad=3, linespacing=1.0)
+        y = top + i // columns * (height + above) + above
+        x = i % columns * (width + beside) + beside // 2
+        canvas[:, y : y + height, x : x + width] = image
+        place = {"ha": "center", "va": "bottom", "linespacing": 1.0, "fontsize": 9}
+        axes.text(x + width / 2, y - 4, caption, **place)
+    show_picture(axes, canvas, vmin=0, vmax=1)
+    axes.text(whole[1] / 2, 8, title, ha="center", va="top", fontsize=11)
     add_figure(writer, tag, figure, step)
 
 

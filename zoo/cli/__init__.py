@@ -13,6 +13,8 @@ COMMANDS = {
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",
+    "benchmark": "measure what design choices cost",
+    "screenshots": "take pictures of TensorBoard's pages",
     "finetuning": "compare fine-tuning with training from scratch",
     "ship": "put the best of several runs into the package",
 }

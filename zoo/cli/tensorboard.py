@@ -50,9 +50,14 @@ class TensorBoard:
         if self.url is None:
             print(f"warning: TensorBoard did not start: {last}", file=sys.stderr)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server has not ended."""
+        return self._process.poll() is None
+
     def serve(self) -> None:
         """Go on until Ctrl-C, or until the server ends by itself."""
-        if self._process.poll() is None:
+        if self.is_running:
             print("TensorBoard goes on until Ctrl-C", flush=True)
         try:
             self._process.wait()
@@ -63,7 +68,7 @@ class TensorBoard:
 
     def stop(self) -> None:
         """End the server."""
-        if self._process.poll() is None:
+        if self.is_running:
             self._process.terminate()
             try:
                 self._process.wait(timeout=5)

@@ -1,0 +1,68 @@
+"""`screenshots`: pictures of TensorBoard's pages with real runs, for the README."""
+
+import argparse
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from zoo.cli.browser import Browser
+
+# Name of the picture: the page, what it shows when it is ready, and the window's size.
+PICTURES = {
+    "tensorboard_images": (
+        "images&tagFilter=confusion/counts|gallery",
+        ("tag: gallery/most_confidently_wrong", "tag: confusion/counts"),
+        (1280, 900),
+    ),
+    "tensorboard_projector": ("projector", ("Points: 1000",), (1280, 900)),
+}
+COLOURS = 96
+MOST_BYTES = 200_000
+
+
+def main(argv: list[str]) -> None:
+    """Start TensorBoard on a folder of runs and take the pictures."""
+    parser = argparse.ArgumentParser(prog="screenshots", description=__doc__)
+    parser.add_argument("runs", type=Path, help="folder of runs that --inspect full has written")
+    parser.add_argument("--out", type=Path, default=Path(".github"), help="where to put them")
+    chosen = parser.parse_args(argv)
+    if not list(chosen.runs.rglob("projector_config.pbtxt")):
+        raise UserError(
+            f"There is no run with a projector under '{chosen.runs}'. Make one: "
+            "python scripts/fit.py --model fashion_ffnn --inspect full"
+        )
+    from zoo.cli.browser import chromium
+    from zoo.cli.tensorboard import TensorBoard
+
+    server = TensorBoard(chosen.runs)
+    try:
+        while server.url is None and server.is_running:
+            time.sleep(0.1)
+        for name, (page, ready, (width, height)) in PICTURES.items():
+            with chromium(width, height) as browser:
+                path = chosen.out / f"{name}.png"
+                take(browser, f"{server.url}#{page}", ready, path)
+                print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+    finally:
+        server.stop()
+
+
+def take(browser: "Browser", url: str, ready: tuple[str, ...], path: Path) -> None:
+    """Open a page, wait until it shows its data, and save a picture of it in few colours."""
+    from PIL import Image
+
+    browser.open(url)
+    browser.wait_for(*ready)
+    time.sleep(5)  # what is drawn, not written, says nowhere that it is ready
+    picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
+    colours = COLOURS
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES or colours <= 8:
+            return
+        colours //= 2
