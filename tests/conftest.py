@@ -79,7 +79,13 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 
     def call(command: str, *argv: object) -> Result:
         out, err, status = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            warnings.catch_warnings(),
+        ):
+            warnings.resetwarnings()  # what pytest hides, a user sees
+            warnings.simplefilter("default")
             try:
                 run_command(command, *map(str, argv))
             except SystemExit as end:

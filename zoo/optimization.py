@@ -72,7 +72,10 @@ def class_at(path: str) -> type:
 
 def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the optimizer of a recipe over parameter groups."""
-    return class_at(spec["class_path"])(groups, **spec.get("init_args", {}))
+    try:
+        return class_at(spec["class_path"])(groups, **spec.get("init_args", {}))
+    except ValueError as error:  # such as a negative learning rate
+        raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
 
 
 def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
@@ -87,11 +90,15 @@ def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: int) -> 
     per_update = "total_steps" in inspect.signature(scheduler_class).parameters
     if per_update and options.get("total_steps") is None:
         options["total_steps"] = total_steps
-    scheduler: LRScheduler = scheduler_class(optimizer, **options)
+    try:
+        scheduler: LRScheduler = scheduler_class(optimizer, **options)
+    except ValueError as error:
+        raise UserError(f"--lr_scheduler {spec['class_path']} cannot be made: {error}.") from error
     return {
         "scheduler": scheduler,
         "interval": "step" if per_update else "epoch",
         "monitor": options.get("monitor", "loss/val"),
+        "strict": False,  # a plateau cannot be seen before the first validation
     }
 
 

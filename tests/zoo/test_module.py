@@ -1,4 +1,4 @@
-"""ZooModule under a Trainer: what it logs, what it freezes, and how it goes on from a checkpoint."""
+"""ZooModule under a Trainer: what it logs, what it freezes, how it goes on from a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,8 @@ class Numbers(TensorDataModule):
             "regression": x[:, :2] * torch.tensor([2.0, 5.0]) + torch.tensor([3.0, -2.0]),
         }[self.task]
         sizes = [64, 45, 33]
-        return dict(
-            zip(("train", "val", "test"), zip(x.split(sizes), target.split(sizes)), strict=True)
-        )
+        pairs = zip(x.split(sizes), target.split(sizes), strict=True)
+        return dict(zip(("train", "val", "test"), pairs, strict=True))
 
 
 def network(data: Numbers, **options: Any) -> FeedForward:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli.front import understand
-from zoo.errors import UserError
 
 if TYPE_CHECKING:
     from zoo.cli.parser import FitCLI
@@ -44,12 +43,12 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     from zoo.callbacks.inspect import inspectors
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
-    from zoo.cli.run import CHECKPOINTS, Training
+    from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
     from zoo.weights import load_backbone, pretrained_path
 
     ckpt_path = cli.config.ckpt_path
-    if ckpt_path and not Path(ckpt_path).is_file():
-        raise UserError(f"There is no checkpoint '{ckpt_path}'.")
+    if ckpt_path:
+        check_checkpoint(Path(ckpt_path), cli.model)
     if pretrained:
         print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
     training = Training(cli, callbacks=inspectors(inspect))
@@ -78,10 +77,9 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     shown = {titles[s]: nested[s] for s in titles if s in nested}
     if cli.datamodule.origin == "synthetic":
         shown = {f"{split} (synthetic)": values for split, values in shown.items()}
-    checkpoint = training.folder / CHECKPOINTS
-    chosen = f"{cli.recipe.select}.ckpt"
     print(f"\n{metrics_table(shown)}\n")
     print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
-    print(f"checkpoint   {checkpoint / chosen}")
+    if training.selected_checkpoint:
+        print(f"checkpoint   {training.selected_checkpoint}")
     print(f"weights      {training.folder / 'weights.safetensors'}")
     print(f"tensorboard  tensorboard --logdir {training.folder.parent.parent}")

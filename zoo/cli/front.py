@@ -178,8 +178,9 @@ def _drop_replaced(recipe: Recipe, argv: list[str]) -> tuple[Recipe, list[str]]:
                 continue
             last = i if equals else i + 1
             value = value if equals else "".join(argv[i + 1 : i + 2])
-            if value.lower() in ("none", "null"):
-                argv = argv[:i] + argv[last + 1 :]
+            # The class comes first: its options are checked against it.
+            chosen = [] if value.lower() in ("none", "null") else argv[i : last + 1]
+            argv = chosen + argv[:i] + argv[last + 1 :]
             recipe = replace(recipe, **{key: None})
             break
     return recipe, argv

@@ -53,7 +53,11 @@ class FitCLI(LightningCLI):
             model_class=class_at(recipe.model["class_path"]),
             datamodule_class=class_at(recipe.data["class_path"]),
             parser_class=Parser,
-            parser_kwargs={"prog": f"fit --model {recipe.name}", "description": recipe.summary},
+            parser_kwargs={
+                "prog": f"fit --model {recipe.name}",
+                "description": recipe.summary,
+                "allow_abbrev": False,  # `--trainer.max_epoch` is a mistake like any other
+            },
             seed_everything_default=recipe.seed_everything,
             save_config_callback=None,
             run=False,
@@ -70,6 +74,9 @@ class FitCLI(LightningCLI):
             own = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
             args = own + args
         self.config = parser.parse_args(args)
+        seed = int(self.config.seed_everything)
+        if not 0 <= seed < 2**32:  # numpy's limits
+            raise UserError(f"--seed must be between 0 and {2**32 - 1}, not {seed}.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the optimizer and the schedule, tie the network to the data, set the defaults."""
@@ -114,6 +121,12 @@ class FitCLI(LightningCLI):
         """Make the data, then the network that follows it; the trainer comes later."""
         if self.only_parse:
             return
+        try:
+            self._instantiate()
+        except ValueError as error:  # torch says so of a dropout of 1.5
+            raise UserError(f"The network or its data cannot be made: {error}.") from error
+
+    def _instantiate(self) -> None:
         try:
             self.config_init = self.parser.instantiate_classes(self.config)
         except LossDoesNotFit as error:

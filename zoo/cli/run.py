@@ -7,12 +7,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,7 +22,7 @@ from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
-from zoo.weights import Card, save_weights
+from zoo.weights import Card, describe_mismatch, save_weights
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
@@ -125,18 +126,25 @@ class Training:
             (self.folder / CONFIG).write_text(text, "utf-8")
         started = time.perf_counter()
         with _mistakes_named(self.folder):
-            self.trainer.fit(
-                self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
-            )
+            try:
+                self.trainer.fit(
+                    self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
+                )
+            except (MisconfigurationException, RuntimeError) as error:
+                # Such as an EarlyStopping whose metric does not exist.
+                if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+                    raise
+                raise UserError(f"The training cannot run: {error}") from error
         self.seconds = time.perf_counter() - started
         self.epochs = self.trainer.current_epoch
         train = {k: float(v) for k, v in self.trainer.callback_metrics.items() if "/train" in k}
-        self._take_selected_weights()
-        evaluated: dict[str, float] = {}
         if self.is_trial:
             return {}
+        self._take_selected_weights()
+        evaluated: dict[str, float] = {}
         for evaluate in (self.trainer.validate, self.trainer.test):
-            evaluated |= evaluate(self.model, datamodule=self.data, verbose=False)[0]
+            for measured in evaluate(self.model, datamodule=self.data, verbose=False):
+                evaluated |= measured
         self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
         if self.trainer.is_global_zero:
             with _mistakes_named(self.folder):
@@ -153,10 +161,22 @@ class Training:
             settings["data"]["init_args"]["source"] = self.data.origin
         return settings
 
-    def _take_selected_weights(self) -> None:
+    @property
+    def selected_checkpoint(self) -> Path | None:
+        """The checkpoint whose weights the run ends with: the best if there is one, else the last.
+
+        There is none without a validation or without checkpoints.
+        """
         best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
         if self.cli.recipe.select == "best" and best:
-            checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+            return Path(best)
+        last = self.folder / CHECKPOINTS / "last.ckpt"
+        return last if last.exists() else None
+
+    def _take_selected_weights(self) -> None:
+        selected = self.selected_checkpoint
+        if selected and selected.name != "last.ckpt":
+            checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
 
     def _save(self) -> Card:
@@ -177,6 +197,23 @@ class Training:
             torch_version=torch.__version__,
             recipe=self._settings(),
         )
+
+
+def check_checkpoint(path: Path, model: LightningModule) -> None:
+    """Refuse what is no checkpoint of a run, or one of another network.
+
+    Raises:
+        UserError: If training cannot go on from it. Nothing in it is executed.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint '{path}'.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found, _ = content["state_dict"], content["loops"]
+    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+        raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
+    if mismatch := describe_mismatch(model.state_dict(), found):
+        raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
 
 
 def shared_run_folder(root: Path, name: str) -> Path:
