@@ -198,7 +198,7 @@ class Tabular(TensorDataModule):
                 f"No column of {table.report.files[0]} has two different values in the "
                 f"{len(train)} training rows; there is nothing to learn from."
             )
-        self._describe(table, target, train, numeric, categorical, keep)
+        self._describe(table, target, train, numeric, categorical)
         balance = None
         if target.codes is not None:
             counts = np.bincount(target.codes[train], minlength=len(target.class_names)).tolist()
@@ -212,6 +212,8 @@ class Tabular(TensorDataModule):
         self._profile = profile.sections(
             table, name, self._preprocessing, self._task, balance, sizes, target.notes
         )
+        if table.mapped:
+            store.release(table.targets)
         if self.origin != "synthetic":
             self.origin = "real"
         return {role: self._select(table, target, rows[role], keep) for role in sizes}
@@ -258,7 +260,9 @@ class Tabular(TensorDataModule):
     def _split(self, table: Table, target: targets.Target) -> dict[str, np.ndarray]:
         roles: dict[str, list[np.ndarray]] = {}
         for role, start, stop in table.parts:
-            roles.setdefault("train" if role == "all" else role, []).append(np.arange(start, stop))
+            roles.setdefault("train" if role == "all" else role, []).append(
+                np.arange(start, stop, dtype=np.int32)
+            )
         given = {role: np.concatenate(found) for role, found in roles.items()}
         if table.split_values:
             name = str(self.wanted["split_column"])
@@ -290,12 +294,7 @@ class Tabular(TensorDataModule):
         train: np.ndarray,
         numeric: list[dict[str, Any]],
         categorical: list[dict[str, Any]],
-        keep: list[int],
     ) -> None:
-        for entry, share in zip(
-            numeric + categorical, profile.share_missing(table.rows, train, keep), strict=True
-        ):
-            entry["share_missing"] = round(share, 6)
         used = {entry["name"] for entry in numeric + categorical}
         columns = [c for c in table.columns if used & set(statistics.features_of(c))]
         self._preprocessing = {

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from datamodules.tabular.store import Table
 
 
@@ -107,11 +105,3 @@ def as_markdown(found: list[tuple[str, list[str]]], preprocessing: dict[str, Any
         more = f" and {len(entry['vocabulary']) - 8} more" if len(entry["vocabulary"]) > 8 else ""
         lines.append(f"| {entry['name']} | category | | | {shown}{more} |")
     return "\n".join(lines)
-
-
-def share_missing(
-    rows: np.ndarray, train: np.ndarray, keep: list[int], limit: int = 200_000
-) -> list[float]:
-    """Return the share of missing values of features, from evenly spaced rows if many train."""
-    sample = rows[train[:: max(1, len(train) // limit)]][:, keep]
-    return np.isnan(sample).mean(axis=0).tolist()

@@ -1,5 +1,6 @@
 """Rows of a memory-mapped table: read batch by batch, without holding the table in memory."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +11,15 @@ from torch import Tensor
 from datamodules.batches import TensorBatches
 from datamodules.tabular.store import release
 
-# Above this, rows are shuffled within windows, so that a window's pages are read once and given
-# back; below, the map stays in memory and any row may follow any other.
+# Above this, rows are read in windows and shuffled within them; below, the map stays in memory and
+# any row may follow any other. Random reads through a larger map would soon hold all of it: the
+# system maps up to 2 MB around every row that is touched.
 WINDOWED_FROM = 192 << 20
-# Rows next to each other in the file that stay together until the window is shuffled.
-RUN = 512
 WINDOW_BYTES = 48 << 20
+# Rows next to each other in the file that stay together until their window is shuffled.
+RUN = 512
+# Rows that are read along although nobody wants them, rather than begin another read.
+GAP = 128
 
 
 class Rows:
@@ -49,16 +53,39 @@ class Rows:
         """Whether the table is too large to stay in memory."""
         return self.mapped.nbytes > WINDOWED_FROM
 
-    def release(self) -> None:
-        """Give the pages read so far back to the system."""
-        release(self.mapped)
+    @property
+    def window(self) -> int:
+        """How many rows are read at once."""
+        return max(RUN, WINDOW_BYTES // (4 * self.mapped.shape[1]))
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Read rows from the file, not through the map, in runs of neighbours.
+
+        Returns:
+            The rows in the order of the file, and the place of each index among them.
+        """
+        rows, order = self.index[index].long().sort()
+        wanted, width = rows.numpy(), self.mapped.shape[1]
+        found = np.empty((len(wanted), self.shape[1]), dtype=np.float32)
+        starts = [0, *(np.flatnonzero(np.diff(wanted) > GAP) + 1), len(wanted)]
+        columns = slice(None) if self.columns is None else self.columns.numpy()
+        with open(self.mapped.filename, "rb") as file:  # noqa: PTH123 (np.memmap keeps a name)
+            for start, stop in itertools.pairwise(starts):
+                first, last = int(wanted[start]), int(wanted[stop - 1])
+                count = (last - first + 1) * width
+                file.seek(4 * first * width)
+                run = np.fromfile(file, dtype=np.float32, count=count).reshape(-1, width)
+                found[start:stop] = run[wanted[start:stop] - first][:, columns]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        return torch.from_numpy(found), place
 
 
 class RowBatches(TensorBatches):
     """TensorBatches over `Rows`: as fast as from memory, in bounded memory if the table is large.
 
-    A large table is shuffled by runs of neighbouring rows first, and within windows of many runs
-    after that: every epoch reads each page once and still mixes rows from all over the file.
+    A large table is shuffled by runs of neighbouring rows first, and within windows of about a
+    thousand runs after that: a file sorted by class is well mixed, and no row is read by itself.
     """
 
     x: Rows
@@ -72,7 +99,7 @@ class RowBatches(TensorBatches):
         runs = torch.randperm(-(-total // RUN), generator=generator)
         order = (runs[:, None] * RUN + torch.arange(RUN)).flatten()
         order = order[order < total]
-        size = self._window
+        size = self.x.window
         for start in range(0, total, size):
             window = order[start : start + size]
             window.copy_(window[torch.randperm(len(window), generator=generator)])
@@ -80,27 +107,25 @@ class RowBatches(TensorBatches):
             order = torch.cat([order, order.repeat(-(-missing // total))[:missing]])
         return order[self.rank :: self.world_size]
 
-    @property
-    def _window(self) -> int:
-        row_bytes = 4 * self.x.mapped.shape[1]
-        return max(RUN, WINDOW_BYTES // row_bytes)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first, self._position = self._position, 0
-        order, rows = self.indices(), self.x
-        count = len(self)
-        every = max(1, self._window // (self.batch_size * self.world_size))
-        for position in range(first, count):
-            self._position = (position + 1) % count
-            chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-            batch = rows.table.index_select(0, rows.index.index_select(0, chosen))
-            if rows.columns is not None:
-                batch = batch.index_select(1, rows.columns)
-            yield batch, self.y.index_select(0, chosen)
-            if rows.windowed and (position + 1) % every == 0:
-                rows.release()
-        if rows.windowed:
-            rows.release()
+        order, count, size = self.indices(), len(self), self.batch_size
+        per_window = count
+        if self.x.windowed:
+            per_window = max(1, self.x.window // (size * self.world_size))
+        for start in range(first, count, per_window):
+            chosen = order[start * size : min(start + per_window, count) * size]
+            if self.x.windowed:
+                table, places = self.x.read(chosen)
+            else:
+                table, places = self.x.table, self.x.index.index_select(0, chosen)
+            batches = zip(places.split(size), chosen.split(size), strict=True)
+            for position, (place, index) in enumerate(batches, start=start + 1):
+                self._position = position % count
+                batch = table.index_select(0, place)
+                if self.x.columns is not None and not self.x.windowed:
+                    batch = batch.index_select(1, self.x.columns)
+                yield batch, self.y.index_select(0, index)
 
 
 def blocks(table: np.ndarray, index: np.ndarray, size: int = 1 << 17) -> Iterator[np.ndarray]:

@@ -42,7 +42,8 @@ def fit(
     """
     chosen = np.linspace(0, len(train) - 1, min(len(train), QUANTILE_ROWS)).astype(np.int64)
     numeric, names = len(table.numeric), list(table.categories)
-    sample = np.concatenate(list(blocks(table.rows, train[chosen])))[:, :numeric]
+    # Small blocks: evenly spaced rows touch every page of a mapped table.
+    sample = np.concatenate(list(blocks(table.rows, train[chosen], 1 << 13)))[:, :numeric]
     logs = np.array([_log(scaling, column) for column in sample.T], dtype=bool)
     moments, counts = _pass(table, train, logs)
     dropped = set(table.report.dropped)
@@ -65,6 +66,7 @@ def fit(
         if scaling == "none":
             mean, std = 0.0, 1.0
         entry |= {"mean": float(mean), "std": float(std)}
+        entry["share_missing"] = round(1 - int(count) / len(train), 6)
         if bins:
             edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
             entry["edges"] = [float(edge) for edge in edges]
@@ -152,6 +154,7 @@ def _vocabulary(name: str, values: list[str], counts: np.ndarray, rows: int) -> 
         "vocabulary": [values[code] for code in codes],
         "codes": codes.tolist(),
         "missing": bool(counts.sum() < rows),
+        "share_missing": round(1 - int(counts.sum()) / rows, 6),
     }
 
 

@@ -1,5 +1,6 @@
 """What is predicted: the task, the classes and the targets, told from the target columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from datamodules.tabular.store import Table
 
 # Whole numbers with at most so many different values are classes; more are quantities.
 FEW = 20
+BLOCK = 1 << 18
 MAX_CLASSES = 1_000
 TASKS = ("binary", "multiclass", "regression")
 
@@ -60,31 +62,43 @@ def read(table: Table, task: str | None) -> Target:
         raise UserError(f"--data.task {task} is not one of {', '.join(TASKS)}.")
     if len(columns) > 1 or task == "regression":
         return _regression(table, names, task)
-    column, values = columns[0], np.asarray(table.targets[:, 0])
+    column, values = columns[0], table.targets[:, 0]
     if "values" in column:
-        present = np.unique(values).astype(np.int64)
+        present = _distinct(values, len(column["values"])).astype(np.int64)
         return _classes(names[0], [column["values"][i] for i in present], present, values, task)
-    if task is None and _is_quantity(values):
+    distinct = _distinct(values, MAX_CLASSES)
+    if task is None and _is_quantity(distinct, len(values)):
         return _regression(table, names, task)
-    distinct = np.unique(values)
-    if len(distinct) > MAX_CLASSES:
+    if distinct is None:
         raise UserError(
-            f"The target '{names[0]}' has {len(distinct):,} different values, too many for "
+            f"The target '{names[0]}' has more than {MAX_CLASSES:,} different values, too many for "
             f"classes; leave --data.task {task} out, or name another --data.target."
         )
     labels = [f"{value:.0f}" if value == round(value) else f"{value:g}" for value in distinct]
     return _classes(names[0], labels, distinct, values, task)
 
 
-def _is_quantity(values: np.ndarray) -> bool:
+def _blocks(values: np.ndarray) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, len(values), BLOCK))
+
+
+def _distinct(values: np.ndarray, limit: int) -> np.ndarray | None:
+    """Return the different values, ascending; None if there are more than `limit`."""
+    found = np.empty(0)
+    for block in _blocks(values):
+        found = np.union1d(found, values[block])
+        if len(found) > limit:
+            return None
+    return found
+
+
+def _is_quantity(distinct: np.ndarray | None, rows: int) -> bool:
     """Say whether numbers are quantities: fractions, or many different whole numbers."""
-    start = np.unique(values[:100_000])
-    if len(start) <= 2 and len(np.unique(values)) <= 2:
-        return False
-    if len(start) > FEW or (start != np.round(start)).any():
+    if distinct is None:
         return True
-    distinct = np.unique(values)
-    return len(distinct) > min(FEW, len(values) ** 0.5) or bool((distinct % 1).any())
+    if len(distinct) <= 2:
+        return False
+    return len(distinct) > min(FEW, rows**0.5) or bool((distinct % 1).any())
 
 
 def _classes(
@@ -103,7 +117,9 @@ def _classes(
     order = sorted(range(len(labels)), key=lambda i: _natural(labels[i]))
     lookup = np.empty(len(labels), dtype=np.int64)
     lookup[order] = np.arange(len(labels))
-    codes = lookup[np.searchsorted(marks, values)].astype(np.int16)
+    codes = np.empty(len(values), dtype=np.int16)
+    for block in _blocks(values):
+        codes[block] = lookup[np.searchsorted(marks, values[block])]
     class_names = [labels[i] for i in order]
     notes = [
         f"class '{class_names[i]}' of '{name}' has one row, which trains: it is neither validated "
