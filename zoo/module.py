@@ -1,6 +1,7 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -387,6 +388,32 @@ class ZooModule(LightningModule):
         """Return `prediction` (class names, or values) and `probabilities` (N, classes)."""
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         return self.task.predict(self(x), self.class_names)
+
+    # Weights
+
+    @classmethod
+    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
+        """Make the network whose weights the zoo ships, or that a run or file holds.
+
+        Args:
+            name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
+            overrides: Arguments of the network to change, such as its `optimizer`.
+
+        Raises:
+            UserError: If it is a network of another class.
+        """
+        from zoo.weights import load_weights
+
+        model = load_weights(name, **overrides)
+        if not isinstance(model, cls):
+            raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `weights.safetensors` and its card into a folder, for `zoo.load_weights`."""
+        from zoo.weights import save_weights
+
+        save_weights(self, Path(folder) / "weights.safetensors")
 
     # Checkpoints
 

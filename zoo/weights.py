@@ -52,6 +52,7 @@ class Card:
         device: Where that was.
         torch_version: With which torch.
         recipe: The whole recipe, as it ran.
+        golden_logits: What the shipped weights give for the network's `example_input_array`.
         licence: Of the weights.
     """
 
@@ -73,6 +74,7 @@ class Card:
     device: str = ""
     torch_version: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
+    golden_logits: list[list[float]] = field(default_factory=list)
     licence: str = "Apache-2.0"
 
 
