@@ -1,6 +1,7 @@
 """What a command prints: tables that line up, warnings that cannot be missed, and no noise."""
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,7 @@ HUSHED = (
     ".*Trying to infer the `batch_size`.*",
     ".*lr_scheduler.step.*before.*optimizer.step.*",
     ".*resume from a checkpoint that ended before the epoch.*",
+    ".*sync_dist=True.*",  # the metrics are gathered already
     ".*dirpath has changed from.*",  # a run that goes on gets a folder of its own
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",
     ".*not have a `test_dataloader`.*",
@@ -37,6 +39,8 @@ def quiet() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # of several processes one speaks
     if category.__name__ == "SyntheticDataWarning":
         print(framed("SYNTHETIC DATA", str(message)), file=sys.stderr)
     elif not issubclass(category, (DeprecationWarning, FutureWarning)):
