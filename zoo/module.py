@@ -1,40 +1,28 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
-from zoo import preprocessing as preprocessing_room
 from zoo.errors import UserError
-from zoo.freezing import keep_frozen_layers_in_evaluation, matching
-from zoo.initialisation import InitName, initialise
+from zoo.freezing import matching
 from zoo.losses import USUAL_LOSS, LossFunction, LossName, OutputActivation, build_loss
+from zoo.network import Network, as_buffer
 from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
-from zoo.tasks import build_task
+from zoo.tasks import TaskName
 
-TaskName = Literal["binary", "multiclass", "regression"]
 EVALUATION_SPLITS = ("val", "test")
 
 
-class ZooModule(LightningModule):
-    """A network with its task, its way of reading raw input, its loss, metrics and optimizer.
+class ZooModule(Network):
+    """A network that learns: its loss, its metrics and its optimizer.
 
     An architecture sets `self.backbone` and `self.head`, whatever they are made of, and calls
-    `self.finish()` as the last line of its `__init__`. The rest is here.
-
-    Shape: a raw batch (N, *input_shape) -> logits (N, num_outputs), or values for regression.
+    `self.finish()` as the last line of its `__init__`. The rest is here and in `Network`.
 
     Args:
-        input_shape: Shape of one raw example. Follows the data.
-        task: `binary`, `multiclass` or `regression`. Follows the data.
-        num_outputs: Values that the head gives. Follows the data.
-        class_names: Names of the classes, in the order of the targets. Follows the data.
-        preprocessing: How raw input becomes numbers, as plain JSON. Follows the data.
         class_weights: A weight for each class in the loss. Follows the data.
         loss: The loss; the task's usual one if not given.
         output_activation: What the losses mse and l1 compare with the target: the outputs as they
@@ -42,100 +30,36 @@ class ZooModule(LightningModule):
         label_smoothing: Share of the probability that cross_entropy spreads over all classes.
         l1_penalty: Factor of the L1 norm of all weights, added to the training loss.
         l2_penalty: Factor of the L2 norm (not squared) of all weights, added to the training loss.
-        init: Initialisation of all weights; each layer's own if `default`.
-        freeze: Names of parameters that do not learn: `backbone`, or patterns such as
-            `backbone.0.*`.
         unfreeze_at_epoch: Epoch before which `freeze` holds; for the whole training if not given.
         head_lr: Learning rate of the head; the optimizer's if not given.
         layer_decay: Factor from each layer's learning rate to that of the layer below.
         optimizer: Class path and arguments of the optimizer, as a recipe has them.
         lr_scheduler: Class path and arguments of the learning rate's schedule.
+        kwargs: What every `Network` takes.
     """
-
-    backbone: nn.Module
-    head: nn.Module
 
     def __init__(
         self,
-        input_shape: Sequence[int] = (1, 28, 28),
-        task: TaskName = "multiclass",
-        num_outputs: int = 10,
-        class_names: list[str] | None = None,
-        preprocessing: dict[str, Any] | None = None,
         class_weights: list[float] | None = None,
         loss: LossName | None = None,
         output_activation: OutputActivation = "none",
         label_smoothing: float = 0.0,
         l1_penalty: float = 0.0,
         l2_penalty: float = 0.0,
-        init: InitName = "default",
-        freeze: list[str] | None = None,
         unfreeze_at_epoch: int | None = None,
         head_lr: float | None = None,
         layer_decay: float | None = None,
         optimizer: dict[str, Any] | None = None,
         lr_scheduler: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
-        input_shape = list(input_shape)
-        preprocessing = preprocessing or {"kind": "none"}
-        self.save_hyperparameters()
-        self.preprocess = preprocessing_room.build(preprocessing, input_shape)
-        target = preprocessing.get("target") or {}
-        self.register_buffer("target_mean", _buffer(target.get("mean")))
-        self.register_buffer("target_std", _buffer(target.get("std")))
-        self.register_buffer("class_weights", _buffer(class_weights))
-        self._set_task(task, num_outputs, class_names)
+        super().__init__(**kwargs)
+        if unfreeze_at_epoch is not None and not self.hparams["freeze"]:
+            raise UserError("unfreeze_at_epoch needs freeze, such as freeze=['backbone'].")
+        self.register_buffer("class_weights", as_buffer(class_weights))
         self._build_loss()  # a loss that does not fit is refused now, not in the first step
         self._train_sums: Tensor | None = None
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
-
-    @property
-    def example_input_array(self) -> Tensor:
-        """Two raw examples, for drawing the graph and for export."""
-        example = preprocessing_room.example_input(
-            self.hparams["preprocessing"], self.hparams["input_shape"]
-        )
-        return example.to(self.device)
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one example as the backbone reads it."""
-        return self.preprocess.output_shape
-
-    def finish(self) -> None:
-        """Initialise and freeze, now that all layers are there."""
-        initialise(self, self.hparams["init"])
-        if self.hparams["freeze"]:
-            self.freeze(*self.hparams["freeze"])
-        elif self.hparams["unfreeze_at_epoch"] is not None:
-            raise UserError("unfreeze_at_epoch needs freeze, such as freeze=['backbone'].")
-
-    # The network and its head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, num_outputs) of a raw batch; for regression, values in own units."""
-        return self._in_own_units(self.logits(x))
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return what the head gives, before a regression is scaled to its own units."""
-        return self.forward_head(self.forward_features(x))
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Return the features (N, ...) that the head reads."""
-        return self.backbone(self.preprocess(x))
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Return the head's outputs (N, num_outputs) for features."""
-        return self.head(features)
-
-    def make_head(self, num_outputs: int) -> nn.Module:
-        """Build a new head; an architecture with another head than one Linear overrides it."""
-        return nn.Linear(self.head.in_features, num_outputs, bias=self.head.bias is not None)
-
-    def get_head(self) -> nn.Module:
-        """Return the head: the last layer, the one that `reset_head` replaces."""
-        return self.head
 
     def reset_head(
         self,
@@ -143,86 +67,22 @@ class ZooModule(LightningModule):
         class_names: list[str] | None = None,
         task: TaskName | None = None,
     ) -> None:
-        """Replace the head by a new, untrained one.
+        """Replace the head by a new, untrained one, as `Network.reset_head` says.
 
-        Args:
-            num_classes: Classes of the new task, or numbers to predict if it is a regression.
-            class_names: Their names.
-            task: The new task. By default it stays what it is, but more than one class make a
-                binary network multiclass.
+        Class weights were the old classes'; the loss of another task is that task's usual one.
         """
-        if num_classes < 1:
-            raise UserError(f"A head needs at least one output, not {num_classes}.")
-        if task is None:
-            task = self.hparams["task"]
-            if task == "binary" and num_classes > 1:
-                task = "multiclass"
-        num_outputs = 1 if task == "binary" else num_classes
-        num_names = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
-        if class_names is not None and len(class_names) != num_names:
-            raise UserError(f"There are {len(class_names)} names for {num_names} classes.")
-        device, dtype = self.device, next(self.parameters()).dtype
-        self.head = self.make_head(num_outputs).to(device, dtype)
-        self.target_mean = self.target_std = self.class_weights = None
-        described = {k: v for k, v in self.hparams["preprocessing"].items() if k != "target"}
-        self.hparams.update(preprocessing=described, class_weights=None)
-        if task != self.hparams["task"]:  # its loss and output activation were for the old one
+        before = self.hparams["task"]
+        super().reset_head(num_classes, class_names, task)
+        self.class_weights = None
+        self.hparams.update(class_weights=None)
+        if self.hparams["task"] != before:
             self.hparams.update(USUAL_LOSS)
-        self._set_task(task, num_outputs, class_names)
 
     def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
-        if class_names is None:
-            count = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
-            class_names = [str(i) for i in range(count)]
-        self.hparams.update(task=task, num_outputs=num_outputs, class_names=class_names)
-        self.class_names = class_names
-        self.task = build_task(task)
+        super()._set_task(task, num_outputs, class_names)
         # Metrics are state of a run, not of the network: in dicts they stay out of its weights.
         self._metrics = {split: self.task.metrics(num_outputs) for split in EVALUATION_SPLITS}
         self._mean_loss = {split: MeanMetric() for split in EVALUATION_SPLITS}
-
-    def _in_own_units(self, outputs: Tensor) -> Tensor:
-        return outputs if self.target_std is None else outputs * self.target_std + self.target_mean
-
-    # Freezing
-
-    def freeze(self, *patterns: str) -> Self:
-        """Stop the parameters with these names from learning.
-
-        Args:
-            patterns: `backbone` for everything but the head, or glob patterns over parameter names
-                (`backbone.0.*`).
-
-        Raises:
-            UserError: If a pattern matches nothing.
-        """
-        for pattern in patterns:
-            for parameter in matching(self, self.head, pattern).values():
-                parameter.requires_grad_(False)
-        return self.train(self.training)
-
-    def freeze_backbone(self) -> Self:
-        """Let only the head learn."""
-        return self.freeze("backbone")
-
-    def unfreeze(self, *patterns: str) -> Self:
-        """Let parameters learn again: all of them, or those that match."""
-        for pattern in patterns or ("*",):
-            for parameter in matching(self, self.head, pattern).values():
-                parameter.requires_grad_(True)
-        return self.train(self.training)
-
-    @property
-    def frozen(self) -> list[str]:
-        """The names of the parameters that do not learn."""
-        return [name for name, p in self.named_parameters() if not p.requires_grad]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, but keep frozen layers in evaluation mode."""
-        super().train(mode)
-        if mode and self.frozen:
-            keep_frozen_layers_in_evaluation(self, self.head)
-        return self
 
     # Optimisation
 
@@ -384,63 +244,15 @@ class ZooModule(LightningModule):
         metrics.reset()
         self.log_dict({f"{name}/{split}": value for name, value in values.items()})
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Return `prediction` (class names, or values) and `probabilities` (N, classes)."""
-        x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        return self.task.predict(self(x), self.class_names)
-
-    # Weights
-
-    @classmethod
-    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
-        """Make the network whose weights the zoo ships, or that a run or file holds.
-
-        Args:
-            name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
-            overrides: Arguments of the network to change, such as its `optimizer`.
-
-        Raises:
-            UserError: If it is a network of another class.
-        """
-        from zoo.weights import load_weights
-
-        model = load_weights(name, **overrides)
-        if not isinstance(model, cls):
-            raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
-        return model
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `weights.safetensors` and its card into a folder, for `zoo.load_weights`."""
-        from zoo.weights import save_weights
-
-        save_weights(self, Path(folder) / "weights.safetensors")
-
     # Checkpoints
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
-        prefixes = ("module.", "_orig_mod.")
-        plain = {}
-        for name, value in state_dict.items():
-            while name.startswith(prefixes):
-                name = name.partition(".")[2]
-            plain[name] = value
-        return super().load_state_dict(plain, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen, and the sums of an epoch that is cut off."""
-        checkpoint["frozen"] = self.frozen
+        super().on_save_checkpoint(checkpoint)
         checkpoint["train_sums"] = self._train_sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Freeze what was frozen when the checkpoint was written, and nothing else."""
-        frozen = set(checkpoint.get("frozen", ()))
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name not in frozen)
-        self.train(self.training)
-        if self._trainer is not None:  # going on with a training, not only opening its network
+        """Take up what is frozen, and in a training that goes on the sums of its epoch."""
+        super().on_load_checkpoint(checkpoint)
+        if self._trainer is not None:
             self._train_sums = checkpoint.get("train_sums")
-
-
-def _buffer(values: list[float] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(values, dtype=torch.get_default_dtype())
