@@ -148,6 +148,11 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
             "was loaded; get it again, or make it with scripts/fit.py."
         ) from error
+    except UserError as error:
+        raise UserError(
+            f"'{path}' is not a weights file of this zoo, or its network's class is not on the "
+            f"path: {error}"
+        ) from error
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
     if not (isinstance(network, type) and issubclass(network, ZooModule)):
         raise UserError(f"'{path}' names {described['class_path']}, which is no network.")
