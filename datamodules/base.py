@@ -169,13 +169,16 @@ class TensorDataModule(LightningDataModule):
         return batches
 
 
-def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tensor]:
+def hold_out(
+    count: int, holdout: int | float, seed: int, option: str = "val_size"
+) -> tuple[Tensor, Tensor]:
     """Split `range(count)` at random into what is kept and what is held out for validation.
 
     Args:
         count: How many examples there are.
         holdout: How many to hold out, as a number or as a fraction below 1.
         seed: Seed of the split, independent of every other random number.
+        option: The datamodule's argument that says how many, for the error.
 
     Returns:
         The kept and the held-out indices, each sorted, so that neighbours stay near in memory.
@@ -187,7 +190,7 @@ def hold_out(count: int, holdout: int | float, seed: int) -> tuple[Tensor, Tenso
     size = round(count * holdout) if 0 < holdout < 1 else int(holdout)
     if not 0 < size < count:
         raise UserError(
-            f"{holdout:g} of {count} examples cannot be held out; give --data.val_size a number "
+            f"{holdout:g} of {count} examples cannot be held out; give --data.{option} a number "
             f"between 1 and {count - 1}, or a fraction."
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

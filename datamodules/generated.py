@@ -120,8 +120,11 @@ class Values(TensorDataModule):
                 f"least one; they have {len(inputs)} and {len(targets)}."
             )
         for option, rows in {"inputs": inputs, "targets": targets}.items():
-            if len({len(row) for row in rows}) > 1:
+            lengths = {len(row) for row in rows}
+            if len(lengths) > 1:
                 raise UserError(f"The examples of --data.{option} differ in length.")
+            if lengths == {0}:
+                raise UserError(f"The examples of --data.{option} have no numbers.")
         self.inputs, self.targets = inputs, targets
 
     def load_splits(self) -> dict[str, Any]:

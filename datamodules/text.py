@@ -94,7 +94,7 @@ class TextCSV(TensorDataModule):
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
         number = {name: i for i, name in enumerate(names)}
         target = torch.tensor([number[name] for name in frame["label"]])
-        rest, test = hold_out(len(frame), self.test_size, self.seed)
+        rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
         kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
         rows = {"train": rest[kept], "val": rest[val], "test": test}
         words = [tokenize(sentence) for sentence in frame["text"]]
