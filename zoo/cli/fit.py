@@ -58,13 +58,11 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     except SystemExit:
         # Lightning has taken the Ctrl-C, saved and stopped its processes.
         last = training.folder / CHECKPOINTS / "last.ckpt" if training.folder else None
-        print(
-            f"\ninterrupted; go on with: --config {training.folder / 'config.yaml'} "
-            f"--ckpt_path {last}"
-            if last and last.exists()
-            else "\ninterrupted",
-            file=sys.stderr,
-        )
+        advice = ""
+        if last and last.exists():
+            advice = f"; go on with: --config {training.folder / 'config.yaml'} --ckpt_path {last}"
+        if training.trainer.is_global_zero:
+            print(f"\ninterrupted{advice}", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
     finally:
         # Without this, 3 of 12 runs on several processes aborted at exit.
