@@ -183,10 +183,11 @@ class ZooModule(Network):
             loss = loss + self.penalty()
         # A self.log here would cost 270 microseconds a step; these sums cost about 20.
         with torch.no_grad():
+            # bfloat16 counts no further than 256; Apple's GPUs have no float64.
+            wide = torch.float32 if loss.device.type == "mps" else torch.float64
             correct = self.task.num_correct(logits, target)
-            sums = torch.stack(
-                [loss * len(x), loss.new_zeros(()) if correct is None else correct.to(loss.dtype)]
-            ).double()
+            correct = loss.new_zeros((), dtype=wide) if correct is None else correct.to(wide)
+            sums = torch.stack([loss.to(wide) * len(x), correct])
             if self._train_sums is None:
                 self._train_sums = sums.new_zeros(3)
             self._train_sums[:2] += sums

@@ -1,79 +1,18 @@
 """ZooModule under a Trainer: what it logs, what it freezes, how it goes on from a checkpoint."""
 
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics.functional import accuracy, auroc, f1_score, mean_squared_error, r2_score
+from toy import ONE_CYCLE, Numbers, network, trainer, weights
 
-from datamodules import TensorDataModule
 from zoo import ZooModule
 from zoo.architectures import FeedForward
-from zoo.callbacks.interruption import RandomState
 from zoo.errors import UserError
-from zoo.registry import described_by
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
-
-
-class Numbers(TensorDataModule):
-    """Rows of five numbers, whose class or value follows from them; 4 batches an epoch."""
-
-    def __init__(self, task: str = "multiclass", **options: Any) -> None:
-        super().__init__(**{"batch_size": 16, **options})
-        self.task = task
-
-    @property
-    def class_names(self) -> list[str]:
-        names = {"multiclass": ["a", "b", "c"], "binary": ["no", "yes"], "regression": []}
-        return names[self.task]
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        # A regression learns in standardised units; see `target` in ZooModule.
-        target = {"mean": [3.0, -2.0], "std": [2.0, 5.0]}
-        return {"kind": "none"} | ({"target": target} if self.task == "regression" else {})
-
-    def load_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(64 + 45 + 33, 5, generator=generator)
-        target = {
-            "multiclass": x[:, :3].argmax(1),
-            "binary": (x[:, 0] > 0).float(),
-            "regression": x[:, :2] * torch.tensor([2.0, 5.0]) + torch.tensor([3.0, -2.0]),
-        }[self.task]
-        sizes = [64, 45, 33]
-        pairs = zip(x.split(sizes), target.split(sizes), strict=True)
-        return dict(zip(("train", "val", "test"), pairs, strict=True))
-
-
-def network(data: Numbers, **options: Any) -> FeedForward:
-    torch.manual_seed(0)
-    settings = {"hidden_dim": [8, 8], "optimizer": SGD, **described_by(data)}
-    return FeedForward(**{**settings, **options})
-
-
-def trainer(folder: Path, epochs: int = 2, **options: Any) -> pl.Trainer:
-    settings = {
-        "accelerator": "cpu",
-        "max_epochs": epochs,
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "num_sanity_val_steps": 0,
-        "default_root_dir": folder,
-    }
-    return pl.Trainer(**{**settings, **options})
-
-
-def weights(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 # Head
@@ -174,6 +113,16 @@ def test_train_metrics_are_the_exact_means_of_the_epoch(tmp_path: Path) -> None:
     assert metrics["accuracy/train"] == (output.argmax(1) == y).float().mean()
 
 
+def test_train_metrics_count_exactly_in_bfloat16(tmp_path: Path) -> None:
+    data = Numbers(batch_size=700, repeats=20)  # bfloat16 has no number between 256 and 258
+    model = network(data, optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.0}})
+    fit = trainer(tmp_path, epochs=1, precision="bf16-true")
+    fit.fit(model, datamodule=data)
+    x, y = data.splits["train"]
+    expected = (model(x).argmax(1) == y).float().mean()
+    assert fit.callback_metrics["accuracy/train"].item() == pytest.approx(expected.item())
+
+
 @pytest.mark.parametrize("task", ["multiclass", "binary", "regression"])
 def test_it_learns(tmp_path: Path, task: str) -> None:
     data = Numbers(task)
@@ -224,148 +173,6 @@ def test_predicts_values_in_the_targets_own_units(tmp_path: Path) -> None:
     assert predicted["prediction"].shape == (33, 2)
     assert (predicted["prediction"] - y).abs().mean() < 1  # in units of 2 and 5
     torch.testing.assert_close(predicted["prediction"], model.eval()(x))
-
-
-# Freezing
-
-
-def test_only_the_head_of_a_frozen_network_learns(tmp_path: Path) -> None:
-    data = Numbers()
-    model = network(data, norm="batch", dropout=0.5)
-    model.freeze_backbone()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer(tmp_path).fit(model, datamodule=data)
-    changed = {name for name, v in model.state_dict().items() if not torch.equal(v, before[name])}
-    # Running means of a frozen batch norm stay too.
-    assert changed == {"head.weight", "head.bias"}
-
-
-def test_the_optimizer_holds_what_learns_and_nothing_else(tmp_path: Path) -> None:
-    data = Numbers()
-    model, fit = network(data, freeze=["backbone"]), trainer(tmp_path, epochs=1)
-    fit.fit(model, datamodule=data)
-    (group,) = fit.optimizers[0].param_groups
-    assert [id(p) for p in group["params"]] == [id(p) for p in model.head.parameters()]
-
-
-def test_frozen_norms_and_dropout_stay_in_evaluation_mode() -> None:
-    model = network(Numbers(), norm="batch", dropout=0.5).freeze_backbone().train()
-    x = torch.randn(8, 5)
-    assert torch.equal(model(x), model(x))  # no dropout
-    assert not any(m.training for m in model.backbone.modules() if isinstance(m, nn.BatchNorm1d))
-    assert model.head.training
-    model.unfreeze().train()
-    assert not torch.equal(model(x), model(x))
-    assert all(m.training for m in model.modules())
-
-
-def test_freezes_by_pattern_and_names_what_a_wrong_one_could_be() -> None:
-    model = network(Numbers(), norm="batch").freeze("backbone.1.*", "backbone.2.*")
-    assert model.frozen == [
-        "backbone.1.weight",
-        "backbone.1.bias",
-        "backbone.2.weight",
-        "backbone.2.bias",
-    ]
-    assert not model.backbone[2].training
-    assert model.backbone[5].training
-    with pytest.raises(UserError, match=r"backbonne.*backbone\.1\.\*"):
-        model.freeze("backbonne")
-
-
-def test_a_network_that_is_all_frozen_is_refused(tmp_path: Path) -> None:
-    data = Numbers()
-    with pytest.raises(UserError, match="nothing would learn"):
-        trainer(tmp_path).fit(network(data, freeze=["*"]), datamodule=data)
-
-
-def test_unfreezing_needs_something_frozen() -> None:
-    with pytest.raises(UserError, match="unfreeze_at_epoch"):
-        network(Numbers(), unfreeze_at_epoch=2)
-
-
-ONE_CYCLE = {"class_path": "zoo.optimization.OneCycle", "init_args": {}}
-UNFREEZING = {
-    "freeze": ["backbone.1.*"],
-    "unfreeze_at_epoch": 2,
-    "lr_scheduler": ONE_CYCLE,
-    "norm": "batch",
-    "dropout": 0.2,
-}
-
-
-class Rates(pl.Callback):
-    """Notes the learning rates of every update."""
-
-    def __init__(self) -> None:
-        self.seen: list[list[float]] = []
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
-
-
-def test_unfreezing_joins_the_schedule_where_it_is(tmp_path: Path) -> None:
-    data, rates = Numbers(), Rates()
-    model = network(data, **UNFREEZING, head_lr=0.3)
-    first = model.backbone[1].weight.clone()
-    fit = trainer(tmp_path, epochs=4, callbacks=[rates])
-    fit.fit(model, datamodule=data)
-    assert not torch.equal(model.backbone[1].weight, first)
-    assert model.frozen == []
-    # 4 updates an epoch; two groups (head, rest) before the unfreezing and one more after it.
-    assert [len(r) for r in rates.seen] == [2] * 8 + [3] * 8
-    for learnt in rates.seen:
-        head, rest = max(learnt), min(learnt)
-        assert head == pytest.approx(3 * rest)
-    assert rates.seen[-1][2] == min(rates.seen[-1])
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, dict[str, Any]]:
-    """Four epochs of four updates, uninterrupted, with a checkpoint of every update and epoch."""
-    folder = tmp_path_factory.mktemp("whole")
-    every = {"dirpath": folder, "save_top_k": -1}
-    callbacks = [
-        RandomState(),
-        ModelCheckpoint(**every, filename="{epoch}", save_on_train_epoch_end=True),
-        ModelCheckpoint(**every, filename="{step}", every_n_train_steps=1),
-    ]
-    model = network(Numbers(), **UNFREEZING)
-    fit = trainer(folder, epochs=4, callbacks=callbacks, enable_checkpointing=True)
-    fit.fit(model, datamodule=Numbers())
-    return folder, weights(model), dict(fit.callback_metrics)
-
-
-@pytest.mark.parametrize(
-    ("checkpoint", "updates_left"),
-    [
-        ("epoch=0", 12),
-        ("epoch=1", 8),  # the unfreezing comes next
-        ("epoch=2", 4),
-        ("step=1", 15),
-        ("step=7", 9),
-        ("step=8", 8),  # the last update before the unfreezing
-        ("step=9", 7),
-        ("step=14", 2),
-    ],
-)
-def test_a_run_that_goes_on_ends_as_if_it_had_not_been_interrupted(
-    tmp_path: Path,
-    whole_run: tuple[Path, Tensor, dict[str, Any]],
-    checkpoint: str,
-    updates_left: int,
-) -> None:
-    folder, expected, metrics = whole_run
-    torch.rand(3)
-    model, rates = network(Numbers(), **UNFREEZING), Rates()
-    fit = trainer(tmp_path, epochs=4, callbacks=[RandomState(), rates])
-    path = folder / f"{checkpoint}.ckpt"
-    fit.fit(model, datamodule=Numbers(), ckpt_path=path, weights_only=True)
-    assert len(rates.seen) == updates_left
-    assert model.frozen == []
-    assert torch.equal(weights(model), expected)
-    # Also those of an epoch of which a part was trained before the interruption.
-    assert dict(fit.callback_metrics) == metrics
 
 
 # Checkpoints and trainer options
