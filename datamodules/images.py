@@ -235,7 +235,7 @@ class ImageDataModule(TensorDataModule):
                 raw.rmdir()
                 raw.parent.rmdir()
                 self.data_dir.rmdir()
-            return _first_line(error)
+            return " ".join(str(error).split())[:200]
         finally:
             socket.setdefaulttimeout(timeout)
         return ""

@@ -20,6 +20,13 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
     "log_every_n_steps": 50,
 }
+BATCH_LIMITS = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_predict_batches",
+    "overfit_batches",
+)
 SUBCLASS_KEYS = ("optimizer", "lr_scheduler")
 
 
@@ -74,6 +81,9 @@ class FitCLI(LightningCLI):
             own = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
             args = own + args
         self.config = parser.parse_args(args)
+        # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
+        for given in one_batch(args):
+            self.config.trainer[given] = 1
         seed = int(self.config.seed_everything)
         if not 0 <= seed < 2**32:  # numpy's limits
             raise UserError(f"--seed must be between 0 and {2**32 - 1}, not {seed}.")
@@ -151,6 +161,8 @@ class FitCLI(LightningCLI):
         import yaml
 
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        for key in BATCH_LIMITS:
+            settings["trainer"][key] = self.config.trainer[key]
         recipe = self.recipe
         content = {
             "name": recipe.name,
@@ -165,6 +177,13 @@ class FitCLI(LightningCLI):
             "trainer": settings["trainer"],
         }
         return {key: value for key, value in content.items() if value not in ("", None)}
+
+
+def one_batch(argv: list[str]) -> list[str]:
+    """Return which limits of the trainer are given as the whole number 1: one batch, not all."""
+    pairs = zip(argv, [*argv[1:], ""], strict=False)
+    given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
+    return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
 
 
 def plain(spec: Any) -> dict[str, Any] | None:

@@ -98,6 +98,8 @@ def test_the_recipe_is_the_documents(run_cli: Run) -> None:
             "trainer.callbacks.0.init_args.monitor",
             "loss/val",
         ),
+        (["--trainer.limit_train_batches", "1"], "trainer.limit_train_batches", 1),  # not 1.0, all
+        (["--trainer.limit_val_batches=0.5"], "trainer.limit_val_batches", 0.5),
         (["--data", "mnist"], "data.class_path", "datamodules.MNIST"),
         (["--data", "mnist"], "data.init_args.batch_size", 64),  # the network's, not the data's
         (["--freeze", "backbone.1.*"], "model.init_args.freeze", ["backbone.1.*"]),
@@ -122,6 +124,15 @@ def test_a_schedule_can_be_taken_away(run_cli: Run, tmp_path: Path, argv: list[s
     shown = settings(run_cli, *base, *argv, "--data.batch_size", "8")
     assert "lr_scheduler" not in shown
     assert shown["data"]["init_args"]["batch_size"] == 8
+
+
+def test_one_batch_is_one_batch_and_all_of_them_is_all(run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("trainer: {limit_train_batches: 1}")
+    (tmp_path / "all.yaml").write_text("trainer: {limit_train_batches: 1.0}")
+    for given, whole in {"one": True, "all": False}.items():
+        base = ["--model", "fashion_ffnn", "--config", f"{given}.yaml"]
+        limit = settings(run_cli, *base)["trainer"]["limit_train_batches"]
+        assert isinstance(limit, int) == whole
 
 
 def test_printed_settings_can_be_fed_back(run_cli: Run, tmp_path: Path) -> None:
