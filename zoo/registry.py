@@ -262,7 +262,7 @@ def create_model(
         raise UserError(f"classes names {len(classes)} classes, but num_classes is {num_classes}.")
     count = len(classes) if classes is not None else num_classes
     if pretrained:
-        from zoo.weights import load_weights, pretrained_path
+        from zoo.weights import load_weights
 
         model = load_weights(pretrained_path(name), **_recipe_arguments(recipe), **overrides)
         if count is not None:
@@ -295,8 +295,19 @@ def _recipe_arguments(recipe: Recipe) -> dict[str, Any]:
     return {"optimizer": recipe.optimizer, "lr_scheduler": recipe.lr_scheduler}
 
 
+def pretrained_path(name: str) -> Path:
+    """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
+    for candidate in (name, f"{name}.tuned", f"{name}.documented"):
+        path = PRETRAINED / f"{candidate}.safetensors"
+        if path.exists():
+            return path
+    find_recipe(name)
+    known = ", ".join(list_models(pretrained=True)) or "none"
+    raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
+
+
 def model_card(name: str) -> "Card":
     """Return the card of shipped weights: how good they are, and how that was measured."""
-    from zoo.weights import card_path, pretrained_path, read_card
+    from zoo.weights import card_path, read_card
 
     return read_card(card_path(pretrained_path(name)))

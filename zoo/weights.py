@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from zoo.errors import UserError
-from zoo.registry import PRETRAINED, class_at, find_recipe, list_models
+from zoo.registry import class_at, pretrained_path
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
@@ -258,17 +258,6 @@ def weights_path(path: str | Path) -> Path:
     if path.suffix != ".safetensors":
         raise UserError(f"'{path}' is not a .safetensors file; other formats are not loaded.")
     return path
-
-
-def pretrained_path(name: str) -> Path:
-    """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
-    for candidate in (name, f"{name}.tuned", f"{name}.documented"):
-        path = PRETRAINED / f"{candidate}.safetensors"
-        if path.exists():
-            return path
-    find_recipe(name)
-    known = ", ".join(list_models(pretrained=True)) or "none"
-    raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
 
 
 def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:

@@ -19,7 +19,6 @@ def main(argv: list[str]) -> None:
     from zoo.cli.parser import FitCLI
 
     quiet()
-
     if request.help:
         FitCLI(request.recipe, ["--help"])
     cli = FitCLI(request.recipe, request.argv, only_parse=request.print_config)
@@ -28,8 +27,6 @@ def main(argv: list[str]) -> None:
 
         print(yaml.safe_dump(cli.as_recipe(), sort_keys=False, allow_unicode=True), end="")
         return
-    from pathlib import Path
-
     from zoo.cli.tensorboard import opened
 
     with opened(request.open, Path(cli.config.trainer.default_root_dir or "runs")):
@@ -44,7 +41,8 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
     from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
-    from zoo.weights import load_backbone, pretrained_path
+    from zoo.registry import pretrained_path
+    from zoo.weights import load_backbone
 
     ckpt_path = cli.config.ckpt_path
     if ckpt_path:

@@ -19,6 +19,7 @@ from zoo.registry import (
     find_recipe,
     list_models,
     make_recipe,
+    pretrained_path,
     read_yaml,
 )
 
@@ -83,6 +84,9 @@ def understand(argv: list[str]) -> Request | None:
     recipe = _recipe(chosen.model, [Path(c).expanduser() for c in chosen.config])
     if chosen.data:
         recipe = replace(recipe, data=data_spec(chosen.data, recipe))
+    if chosen.pretrained:
+        # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
+        recipe = replace(recipe, model=find_recipe(pretrained_path(recipe.name).stem).model)
     recipe, rest = _drop_replaced(recipe, rest)
     if chosen.freeze:
         rest += [f"--model.freeze=[{', '.join(repr(pattern) for pattern in chosen.freeze)}]"]

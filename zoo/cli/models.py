@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from zoo.cli.front import listing
-from zoo.registry import DATAMODULES, find_recipe, list_models
+from zoo.registry import DATAMODULES, PRETRAINED, find_recipe, list_models
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +35,6 @@ def portrait(name: str) -> str:
     from zoo.cli.console import quiet, table
     from zoo.layers import layer_rows
     from zoo.registry import create_model, model_card
-    from zoo.weights import PRETRAINED
 
     quiet()
     model = create_model(name)

@@ -4,8 +4,8 @@ import warnings
 from pathlib import Path
 
 from zoo.errors import UserError
-from zoo.registry import Recipe, create_model, find_recipe, list_models
-from zoo.weights import PRETRAINED, Card, card_path, read_card
+from zoo.registry import PRETRAINED, Recipe, create_model, find_recipe, list_models
+from zoo.weights import Card, card_path, read_card
 
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
 

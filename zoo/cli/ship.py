@@ -24,7 +24,8 @@ def main(argv: list[str]) -> None:
     chosen = parser.parse_args(argv)
     import torch
 
-    from zoo.weights import PRETRAINED, card_path, load_weights, read_card, weights_path
+    from zoo.registry import PRETRAINED
+    from zoo.weights import card_path, load_weights, read_card, weights_path
 
     files = [weights_path(run) for run in chosen.runs]
     cards = [read_card(card_path(file)) for file in files]
