@@ -48,6 +48,12 @@ class OneCycle(OneCycleLR):
             cycle_momentum=False,
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint, along this training's cycle: it may be longer than the old."""
+        own = self.total_steps, self._schedule_phases
+        super().load_state_dict(state_dict)
+        self.total_steps, self._schedule_phases = own
+
 
 class Cosine(CosineAnnealingLR):
     """The learning rate falls from the optimizer's own to `eta_min` along half a cosine.
@@ -62,6 +68,16 @@ class Cosine(CosineAnnealingLR):
         self, optimizer: Optimizer, total_steps: int | None = None, eta_min: float = 0.0
     ) -> None:
         super().__init__(optimizer, T_max=total_steps, eta_min=eta_min)
+
+    def get_lr(self) -> list[float]:
+        """Return the learning rates from the step alone: torch's, from the last ones, stay at 0."""
+        return self._get_closed_form_lr()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint, along this training's curve: it may be longer than the old."""
+        own = self.T_max
+        super().load_state_dict(state_dict)
+        self.T_max = own
 
 
 def class_at(path: str) -> type:

@@ -57,6 +57,23 @@ def test_a_plateau_watches_the_validation_loss() -> None:
     assert (config["monitor"], config["interval"]) == ("loss/val", "epoch")
 
 
+@pytest.mark.parametrize("name", ["zoo.optimization.OneCycle", "zoo.optimization.Cosine"])
+def test_a_training_that_goes_on_for_longer_follows_the_longer_curve(name: str) -> None:
+    optimizer, config = schedule(name, steps=50)
+    for _ in range(50):
+        optimizer.step()
+        config["scheduler"].step()
+    longer, longer_config = schedule(name, steps=100)
+    longer.load_state_dict(optimizer.state_dict())
+    longer_config["scheduler"].load_state_dict(config["scheduler"].state_dict())
+    used = []
+    for _ in range(49):
+        longer.step()
+        longer_config["scheduler"].step()
+        used.append(longer.param_groups[0]["lr"])
+    assert used == pytest.approx(rates(name, steps=100)[51:])
+
+
 def network() -> tuple[nn.Module, nn.Module, list[tuple[str, nn.Parameter]]]:
     head = nn.Linear(4, 2)
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), head)
