@@ -22,6 +22,7 @@ from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
+from zoo.tasks import Monitor
 from zoo.weights import Card, describe_mismatch, save_weights
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
@@ -88,6 +89,8 @@ class Training:
         if trainer_options.enable_checkpointing is False:
             return []
         monitor = self.model.task.monitor
+        if self.cli.recipe.select == "lowest_loss":
+            monitor = Monitor("loss/val", "min")
         validates = trainer_options.limit_val_batches not in (0, 0.0)
         folder = self.folder / CHECKPOINTS
         keep_best = ModelCheckpoint(
@@ -168,7 +171,7 @@ class Training:
         There is none without a validation or without checkpoints.
         """
         best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
-        if self.cli.recipe.select == "best" and best:
+        if self.cli.recipe.select != "last" and best:
             return Path(best)
         last = self.folder / CHECKPOINTS / "last.ckpt"
         return last if last.exists() else None
