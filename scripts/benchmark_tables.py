@@ -1,0 +1,114 @@
+"""How fast and how lean tables are: `python scripts/benchmark_tables.py [--rows 1600000]`.
+
+Writes a CSV of 17 mixed columns into a temporary folder, reads it, reads its cache, and compares an
+epoch of batches out of the memory map with one out of memory.
+"""
+
+import argparse
+import resource
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from datamodules import Tabular, TensorBatches
+from datamodules.tabular import rows as rows_room
+
+
+def mixed_table(rows: int) -> pd.DataFrame:
+    """Make 10 numeric columns, 4 categories, a boolean, a date and a target of two classes."""
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2015-01-01", periods=3000).strftime("%Y-%m-%d").to_numpy()
+    columns: dict[str, np.ndarray] = {
+        **{f"measure_{i}": rng.normal(50, 12, rows).round(3) for i in range(5)},
+        "count": rng.poisson(20, rows),
+        "year": rng.integers(1990, 2024, rows),
+        "age": rng.integers(18, 90, rows),
+        "amount": np.exp(rng.normal(5, 1, rows)).round(2),
+        "hours": rng.integers(1, 80, rows),
+        "work": rng.choice(["private", "self-employed", "federal", "local", "state"], rows),
+        "education": rng.choice(["bachelor", "school", "master", "doctor", "college"], rows),
+        "country": rng.choice([f"country {i:02d}" for i in range(40)], rows),
+        "sex": rng.choice(["female", "male"], rows),
+        "active": rng.choice(["True", "False"], rows),
+        "since": rng.choice(days, rows),
+    }
+    score = (columns["measure_0"] - 50) / 12 + (columns["education"] == "master")
+    columns["label"] = np.where(score + rng.normal(size=rows) > 0.5, "yes", "no")
+    table = pd.DataFrame(columns)
+    table.loc[rng.random(rows) < 0.05, "measure_1"] = np.nan
+    table.loc[rng.random(rows) < 0.03, "work"] = np.nan
+    return table
+
+
+class Memory(threading.Thread):
+    """Watches how much memory this process holds."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.before = self.peak = self.now()
+        self.start()
+
+    @staticmethod
+    def now() -> float:
+        """Return the resident memory in MB."""
+        statm = Path("/proc/self/statm").read_text().split()
+        return int(statm[1]) * resource.getpagesize() / 1e6
+
+    def run(self) -> None:
+        """Look every 10 ms."""
+        while True:
+            self.peak = max(self.peak, self.now())
+            time.sleep(0.01)
+
+
+def epoch_seconds(batches: TensorBatches, repeats: int = 5) -> float:
+    """Return the shortest time of several epochs."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        for _batch in batches:
+            pass
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_600_000)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        mixed_table(200_000).to_csv(path, index=False)
+        block = path.read_bytes().partition(b"\n")[2]
+        with path.open("ab") as file:
+            for _ in range(chosen.rows // 200_000 - 1):
+                file.write(block)
+        print(f"file                {path.stat().st_size / 1e6:.0f} MB")
+        memory = Memory()
+        for title in ("first reading", "from the cache"):
+            started = time.perf_counter()
+            data = Tabular(str(path), "label", cache="yes", cache_dir=folder)
+            data.setup()
+            print(f"{title:19} {time.perf_counter() - started:.2f} s")
+        print(data.profile)
+        mapped = data.train_dataloader()
+        seconds = epoch_seconds(mapped)
+        print(f"epoch from the map  {seconds:.3f} s, {len(mapped)} batches of {mapped.batch_size}")
+        print(f"memory              {memory.peak - memory.before:.0f} MB more than the imports")
+        rows_room.WINDOWED_FROM = 0
+        windowed = epoch_seconds(mapped)
+        x, y = data.splits["train"]
+        in_memory = TensorBatches(x[torch.arange(len(x))], y, data.batch_size, shuffle=True)
+        plain = epoch_seconds(in_memory)
+        print(f"epoch in windows    {windowed:.3f} s")
+        print(f"epoch from memory   {plain:.3f} s; the map costs {seconds / plain - 1:+.0%}")
+
+
+if __name__ == "__main__":
+    main()
