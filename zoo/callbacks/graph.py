@@ -32,7 +32,9 @@ class NetworkGraph(Callback):
             level = logger.level
             logger.setLevel(logging.ERROR)
             try:
-                drawn = graph(pl_module, pl_module.example_input_array)
+                with trainer.precision_plugin.forward_context():
+                    x = trainer.precision_plugin.convert_input(pl_module.example_input_array)
+                    drawn = graph(pl_module, x)
             finally:
                 logger.setLevel(level)
             unpack(drawn[0], type(pl_module).__name__)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,3 +217,19 @@ def test_none_writes_the_metrics_alone(make_run: Callable[..., Run]) -> None:
         "auroc",
         "f1",
     }
+
+
+@pytest.mark.slow
+def test_two_processes_show_the_whole_test_split(run_process: Callable, tmp_path: Path) -> None:
+    """Each process tests its own half; the pictures are of both."""
+    script = Path(__file__).parents[3] / "scripts" / "fit.py"
+    spread = ("--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu")
+    options = ("--model", "fashion_ffnn", *DRAWN, *SMALL, *spread, "--inspect", "full")
+    done = run_process(script, *options, timeout=300)
+    assert done.status == 0, done.err
+    (folder,) = tmp_path.glob("runs/*/version_0")
+    run = Run(folder)
+    (event,) = run.events.Tensors("pr/Sneaker")
+    true_positives, false_positives = make_ndarray(event.tensor_proto)[:2]
+    card = json.loads((folder / "card.json").read_text())
+    assert true_positives[0] + false_positives[0] == card["split_sizes"]["test"]
