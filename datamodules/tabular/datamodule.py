@@ -139,6 +139,9 @@ class Tabular(TensorDataModule):
         self._task, self._class_names = "", []
         self._class_weights: list[float] | None = None
         self._profile: list[tuple[str, list[str]]] = []
+        #: The files, and the numbers of the rows of every split, among rows with a target.
+        self.files: list[str] = []
+        self.rows: dict[str, np.ndarray] = {}
 
     @property
     def task(self) -> str:  # type: ignore[override]
@@ -190,8 +193,8 @@ class Tabular(TensorDataModule):
         table = self._table()
         target = targets.read(table, self.wanted_task)
         self._task, self._class_names = target.task, target.class_names
-        rows = self._split(table, target)
-        train = rows["train"]
+        rows = self.rows = self._split(table, target)
+        self.files, train = table.report.files, rows["train"]
         numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
         if not keep:
             raise UserError(
