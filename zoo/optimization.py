@@ -1,6 +1,5 @@
 """From a recipe's `optimizer` and `lr_scheduler` to the objects that Lightning steps."""
 
-import importlib
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from zoo.classes import class_at
 from zoo.errors import UserError
 
 ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
@@ -78,12 +78,6 @@ class Cosine(CosineAnnealingLR):
         own = self.T_max
         super().load_state_dict(state_dict)
         self.T_max = own
-
-
-def class_at(path: str) -> type:
-    """Return the class at a dotted path such as `torch.optim.SGD`."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:

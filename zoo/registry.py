@@ -1,8 +1,6 @@
 """Names to recipes, and recipes to networks and datamodules. Importing it imports no torch."""
 
-import difflib
 import fnmatch
-import importlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo.classes import class_at
 from zoo.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -58,8 +57,9 @@ class Recipe:
         source: The document and section it comes from.
         summary: One line.
         note: Where the document is silent or wrong, and what is done about it.
-        select: Whose weights a run ends with: those with the `best` validation metric, or the
-            `last` ones, as the documents' plain loops do.
+        select: Whose weights a run ends with: those with the `best` validation metric, those with
+            the `lowest_loss` (which tells more where few rows validate), or the `last` ones, as
+            the documents' plain loops do.
         seed_everything: Seed of everything that is drawn.
     """
 
@@ -163,31 +163,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"'{path}' is not a mapping of settings.")
     return content
-
-
-def class_at(path: str) -> type:
-    """Return the class at a dotted path.
-
-    Raises:
-        UserError: If there is no such module or class; an error inside the module is passed on.
-    """
-    module_name, _, class_name = path.rpartition(".")
-    if not module_name:
-        raise UserError(f"'{path}' is not the dotted path of a class, such as my_module.{path}.")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f"There is no module '{module_name}' for the class '{path}'. A module of your own is "
-            "found where its recipe is, and in the working directory."
-        ) from error
-    if not hasattr(module, class_name):
-        close = difflib.get_close_matches(class_name, dir(module), n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UserError(f"There is no class '{class_name}' in '{module_name}'.{hint}")
-    return getattr(module, class_name)
 
 
 def instantiate(spec: ClassSpec, **overrides: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from zoo.classes import class_at
 from zoo.errors import UserError
-from zoo.registry import class_at, pretrained_path
+from zoo.registry import pretrained_path
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule

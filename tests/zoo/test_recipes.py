@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 from quick import data_of
 
 import zoo
-from zoo.registry import RECIPES, Recipe, class_at, find_recipe, read_yaml
+from zoo.classes import class_at
+from zoo.registry import RECIPES, Recipe, find_recipe, read_yaml
 
 NAMES = zoo.list_models()
 DOCUMENTED = [name for name in NAMES if "." not in name]

@@ -21,8 +21,9 @@ def main(argv: list[str]) -> None:
     import lightning.pytorch as pl
 
     from datamodules import TensorDataModule
+    from zoo.classes import class_at
     from zoo.cli.console import by_split, metrics_table, quiet
-    from zoo.registry import class_at, instantiate
+    from zoo.registry import instantiate
     from zoo.weights import card_path, load_weights, read_card
 
     quiet()

@@ -8,10 +8,11 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
+from zoo.classes import class_at
 from zoo.cli.complaints import in_one_sentence
 from zoo.errors import UserError, nearest
 from zoo.losses import USUAL_LOSS, LossDoesNotFit
-from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe, class_at
+from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
 # metrics, its summary is in our own table.
