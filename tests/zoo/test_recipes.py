@@ -102,7 +102,7 @@ def test_keys_summary_and_source(name: str) -> None:
     assert recipe.summary == recipe.summary.strip()
     assert "\n" not in recipe.summary
     assert re.match(r"00[0-4], \S", recipe.source)
-    assert recipe.select in ("best", "last")
+    assert recipe.select in ("best", "lowest_loss", "last")
 
 
 @every_recipe
@@ -144,7 +144,7 @@ def arguments_of(kind: type) -> set[str]:
 def test_a_tag_keeps_the_structure(name: str) -> None:
     """`NAME.TAG` is the network of NAME; only conv_net's have a hidden layer, and say so."""
     base, _, tag = name.partition(".")
-    if not tag:
+    if not tag or base == "tabular_mlp":  # which no document has: its widths are the recipe's
         return
     structure, given = find_recipe(base).model, find_recipe(name).model
     assert given["class_path"] == structure["class_path"]
