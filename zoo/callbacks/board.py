@@ -57,6 +57,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
+def as_batch(module: ZooModule, x: Tensor) -> Tensor:
+    """Return raw examples where the network is, floats in its precision."""
+    dtype = next(module.parameters()).dtype
+    return x.to(module.device, dtype) if x.is_floating_point() else x.to(module.device)
+
+
 def on_cpu(tensor: Tensor) -> Tensor:
     """Return a tensor without gradient in the CPU's memory, with floats of 32 bits."""
     tensor = tensor.detach().cpu()
@@ -118,7 +124,7 @@ def outcome(trainer: Trainer, pl_module: ZooModule) -> Outcome | None:
         # This process has seen its own share of the test split alone.
         x, target = held
         with evaluating(pl_module):
-            chunks = [pl_module(part.to(pl_module.device)) for part in x.split(CHUNK)]
+            chunks = [pl_module(as_batch(pl_module, part)) for part in x.split(CHUNK)]
         scores, target = pl_module.task.metric_inputs(torch.cat(chunks).cpu(), target)
     scores, target = on_cpu(scores), on_cpu(target)
     task = pl_module.hparams["task"]

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from zoo.callbacks.board import CHUNK, board, evaluating, is_due, on_cpu, spared
+from zoo.callbacks.board import CHUNK, as_batch, board, evaluating, is_due, on_cpu, spared
 from zoo.callbacks.figures import add_figure, new_figure, shortened
 from zoo.module import ZooModule
 
@@ -66,7 +66,7 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> "
     across, up = grid(x)
     points = torch.stack(torch.meshgrid(across, up, indexing="xy"), dim=-1).reshape(-1, 2)
     with evaluating(model):
-        given = torch.cat([model(part.to(model.device)) for part in points.split(CHUNK)])
+        given = torch.cat([model(as_batch(model, part)) for part in points.split(CHUNK)])
     given = given.float().cpu()
     task, names = model.hparams["task"], list(model.class_names)
     figure = new_figure(6.4, 5.4, layout="constrained")

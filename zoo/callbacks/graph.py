@@ -1,14 +1,16 @@
 """The graph of the network."""
 
+import io
 import logging
 import warnings
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.tensorboard._pytorch_graph import graph
 
-from zoo.callbacks.board import board, evaluating, spared
+from zoo.callbacks.board import as_batch, board, evaluating, spared
 from zoo.module import ZooModule
 
 
@@ -32,8 +34,9 @@ class NetworkGraph(Callback):
             level = logger.level
             logger.setLevel(logging.ERROR)
             try:
-                with trainer.precision_plugin.forward_context():
-                    x = trainer.precision_plugin.convert_input(pl_module.example_input_array)
+                x = as_batch(pl_module, pl_module.example_input_array)
+                # On a failure torch prints it, besides raising it.
+                with trainer.precision_plugin.forward_context(), redirect_stdout(io.StringIO()):
                     drawn = graph(pl_module, x)
             finally:
                 logger.setLevel(level)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import board, evaluating, is_due, spared
+from zoo.callbacks.board import as_batch, board, evaluating, is_due, spared
 from zoo.module import ZooModule
 
 TIMES = 20  # over a run
@@ -55,7 +55,7 @@ class LayerHistograms(Callback):
         splits = getattr(trainer.datamodule, "splits", {})
         if "val" in splits and len(splits["val"][0]):
             with spared("the dead units"):
-                x = splits["val"][0][:EXAMPLES].to(pl_module.device)
+                x = as_batch(pl_module, splits["val"][0][:EXAMPLES])
                 for name, share in dead_shares(pl_module, x).items():
                     writer.add_scalar(f"dead_relu/{name}", share, step)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import Outcome, OutcomeInspector, evaluating, image_shape
+from zoo.callbacks.board import Outcome, OutcomeInspector, as_batch, evaluating, image_shape
 from zoo.callbacks.figures import near_square
 from zoo.module import ZooModule
 
@@ -32,7 +32,7 @@ class FeatureProjector(OutcomeInspector):
             return
         x = shown.x[:EXAMPLES]
         with evaluating(pl_module):
-            parts = x.to(pl_module.device).split(256)
+            parts = as_batch(pl_module, x).split(256)
             features = torch.cat([pl_module.forward_features(part) for part in parts])
         features = principal_components(features.flatten(1).float().cpu(), COMPONENTS)
         run = Path(writer.log_dir)

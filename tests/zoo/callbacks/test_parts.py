@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from quick import network_and_data
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional import auroc
 
+import zoo
 from zoo.architectures import FeedForward
 from zoo.callbacks import curves, histograms
 from zoo.callbacks.board import Outcome, evaluating, is_due, spared
@@ -19,6 +24,7 @@ from zoo.callbacks.confusion import ConfusionMatrix, confusion_counts
 from zoo.callbacks.curves import Calibration, ClassCurves, PredictedVersusTrue
 from zoo.callbacks.decision import surface_figure
 from zoo.callbacks.figures import pixels
+from zoo.callbacks.graph import NetworkGraph
 from zoo.callbacks.images import weights_figure
 from zoo.callbacks.inspect import INSPECTORS, chosen_inspectors, inspectors
 from zoo.callbacks.projector import principal_components
@@ -216,3 +222,20 @@ def test_regression_of_several_targets_is_shown(tmp_path: Path) -> None:
     shown = outcome(target + 0.1, target, "regression", [])
     with SummaryWriter(str(tmp_path)) as writer:
         PredictedVersusTrue().inspect(writer, shown, model)
+
+
+@pytest.mark.parametrize("name", [n for n in zoo.list_models() if "." not in n])
+def test_every_network_has_a_graph(name: str, tmp_path: Path) -> None:
+    model, _ = network_and_data(name)
+    logger = TensorBoardLogger(tmp_path, version="run")
+    trainer = Trainer(logger=logger, accelerator="cpu", enable_progress_bar=False)
+    model.trainer = trainer
+    before = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="TensorBoard lacks")
+        NetworkGraph().on_fit_start(trainer, model)
+    logger.experiment.close()
+    assert torch.equal(before, torch.get_rng_state())
+    nodes = {node.name for node in EventAccumulator(logger.log_dir).Reload().Graph().node}
+    assert any("head" in node for node in nodes)
+    assert any(node.startswith("input") for node in nodes)
