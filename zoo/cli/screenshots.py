@@ -16,12 +16,23 @@ PICTURES = {
     "tensorboard_images": (
         "images&tagFilter=confusion/counts|gallery",
         ("tag: gallery/most_confidently_wrong", "tag: confusion/counts"),
-        (1280, 900),
+        (1840, 1000),
     ),
     "tensorboard_projector": ("projector", ("Points: 1000",), (1280, 900)),
 }
-COLOURS = 96
+COLOURS = 256
 MOST_BYTES = 200_000
+# Pictures are shown small unless this is ticked; its element is deep in shadow roots.
+TICK_ACTUAL_SIZE = """
+(function look(node) {
+  for (const child of node.querySelectorAll('*')) {
+    if (child.shadowRoot) look(child.shadowRoot);
+    if (child.tagName === 'PAPER-CHECKBOX' && /actual image size/.test(child.textContent)) {
+      child.click();
+    }
+  }
+})(document);
+"""
 
 
 def main(argv: list[str]) -> None:
@@ -57,12 +68,15 @@ def take(browser: "Browser", url: str, ready: tuple[str, ...], path: Path) -> No
 
     browser.open(url)
     browser.wait_for(*ready)
+    browser.run(TICK_ACTUAL_SIZE)
     time.sleep(5)  # what is drawn, not written, says nowhere that it is ready
     picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
     colours = COLOURS
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
         if path.stat().st_size < MOST_BYTES or colours <= 8:
             return
         colours //= 2
