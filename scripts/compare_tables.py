@@ -28,6 +28,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from datamodules import Tabular
 from zoo import create_model
+from zoo.cli.console import quiet
 from zoo.registry import find_recipe
 
 PUBLISHED = {
@@ -155,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     chosen = parser.parse_args()
+    quiet()
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as folder:
         tables = dict(PUBLISHED)

@@ -204,12 +204,12 @@ class Pass:
             self.keys[name] = whole and len(np.unique(values)) == len(values)
 
     def _codes(self, name: str, cells: pd.Series, limit: int) -> np.ndarray:
-        """Return codes of categories in the order of their first occurrence; NaN if missing."""
+        """Return codes of categories, new ones of a chunk in alphabetical order; NaN if missing."""
         known = self.vocabulary.setdefault(name, {})
         codes, values = kinds.factorize(cells)
         used = np.unique(codes[codes >= 0])
         lookup = np.full(len(values) + 1, np.nan)
-        for code, label in zip(used, kinds.labels(values[used]), strict=True):
+        for label, code in sorted(zip(kinds.labels(values[used]), used, strict=True)):
             lookup[code] = known.setdefault(label, len(known))
         if name in self.targets:
             limit = MAX_CLASSES

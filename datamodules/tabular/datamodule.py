@@ -15,9 +15,11 @@ from datamodules.tabular.build import Pass
 from datamodules.tabular.plan import Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile
 from datamodules.tabular.rows import RowBatches, Rows
-from datamodules.tabular.sources import find_files
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
+
+# Above this share of one class, its share alone makes a fine accuracy.
+UNBALANCED = 0.8
 
 
 class Tabular(TensorDataModule):
@@ -141,6 +143,7 @@ class Tabular(TensorDataModule):
         self._profile: list[tuple[str, list[str]]] = []
         #: The files, and the numbers of the rows of every split, among rows with a target.
         self.files: list[str] = []
+        self.largest_class = 0.0
         self.rows: dict[str, np.ndarray] = {}
 
     @property
@@ -178,12 +181,20 @@ class Tabular(TensorDataModule):
         """The profile for TensorBoard, with a table of all features."""
         return profile.as_markdown(self._profile, self.preprocessing)
 
+    @property
+    def first_metrics(self) -> list[str]:
+        """The metrics to look at first: where one class has over 80 % of the rows, not accuracy."""
+        if self.task == "regression" or self.largest_class <= UNBALANCED:
+            return []
+        return ["auroc", "f1"]
+
     def setup(self, stage: str | None = None) -> None:
-        """Read the table, once; before a training, print its profile and log it as text."""
+        """Read the table, once; before a training that is logged, print and log its profile."""
         super().setup(stage)
         if stage != "fit" or self.trainer is None or not self.trainer.is_global_zero:
             return
-        print(self.profile, flush=True)
+        if self.trainer.loggers:
+            print(self.profile, flush=True)
         for logger in self.trainer.loggers:
             if hasattr(logger.experiment, "add_text"):
                 logger.experiment.add_text("data/profile", self.profile_markdown)
@@ -206,7 +217,8 @@ class Tabular(TensorDataModule):
         if target.codes is not None:
             counts = np.bincount(target.codes[train], minlength=len(target.class_names)).tolist()
             balance = dict(zip(target.class_names, counts, strict=True))
-            self._class_weights = self._weights(target, counts)
+            self.largest_class = max(counts) / len(train)
+            self._class_weights = statistics.class_weights(self.wanted_weights, balance)
         if self.auto_batch_size:
             # About 32 steps in an epoch, so that one number of epochs suits tables of any size.
             self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 3, 10))
@@ -217,27 +229,14 @@ class Tabular(TensorDataModule):
         )
         if table.mapped:
             store.release(table.targets)
-        if self.origin != "synthetic":
-            self.origin = "real"
         return {role: self._select(table, target, rows[role], keep) for role in sizes}
 
     # Finding and reading
 
-    def _files(self) -> list[tuple[str, Path]]:
-        folders = [self.data_dir, self.data_dir / "csv"]
-        files = []
-        for role, path in self.paths.items():
-            if path is None:
-                continue
-            made = generated.stand_in(path, folders, self.source) if role == "all" else None
-            if made is not None:
-                self.origin = "synthetic"
-            found = [made] if made is not None else find_files(path, folders)
-            files += [(role, file) for file in found]
-        return files
-
     def _table(self) -> Table:
-        files = self._files()
+        folders = [self.data_dir, self.data_dir / "csv"]
+        files, made = generated.locate(self.paths, folders, self.source)
+        self.origin = "synthetic" if made else "real"
         if not self.wanted["target"]:
             if self.paths["all"] != generated.DEFAULT:
                 names = TableFile(files[0][1], self.read_options, check=False).columns
@@ -310,15 +309,6 @@ class Tabular(TensorDataModule):
             "target": {"names": target.names, **targets.moments(target, train)},
         }
 
-    def _weights(self, target: targets.Target, counts: list[int]) -> list[float] | None:
-        weights = statistics.class_weights(self.wanted_weights, counts)
-        if weights is not None and len(weights) != len(counts):
-            raise UserError(
-                f"--data.class_weights gives {len(weights)} weights for the {len(counts)} classes "
-                f"{', '.join(target.class_names[:8])}."
-            )
-        return weights
-
     def _select(
         self, table: Table, target: targets.Target, index: np.ndarray, keep: list[int]
     ) -> Split:
@@ -333,11 +323,10 @@ class Tabular(TensorDataModule):
         x, y = self.splits[split]
         if not isinstance(x, Rows):
             return super()._batches(split, self._size(split, batch_size), **options)
-        rank, world_size = 0, 1
+        options |= {"seed": self.seed}
         if self.trainer is not None:
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        size = self._size(split, batch_size)
-        return RowBatches(x, y, size, seed=self.seed, rank=rank, world_size=world_size, **options)
+            options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return RowBatches(x, y, self._size(split, batch_size), **options)
 
     def _size(self, split: str, batch_size: int) -> int:
         # The base class asks before the table is read, so "auto" is settled here.

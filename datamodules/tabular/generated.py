@@ -11,6 +11,7 @@ import pandas as pd
 
 from datamodules.errors import UserError
 from datamodules.images import SyntheticDataWarning
+from datamodules.tabular.sources import find_files
 from datamodules.tabular.store import default_folder
 
 # What `--data tabular` reads if no path is given.
@@ -114,9 +115,29 @@ def stand_in(path: str | list[str], folders: list[Path], source: str) -> Path | 
         "about any real table. For a real one pass --data.path FILE --data.target COLUMN"
         + ("." if path == DEFAULT else f", or put {path} into a folder named by ZOO_DATA_DIR."),
         SyntheticDataWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return _write(path)
+
+
+def locate(
+    paths: dict[str, str | list[str] | None], folders: list[Path], source: str
+) -> tuple[list[tuple[str, Path]], bool]:
+    """Return role and path of every file, and whether one was made by formula.
+
+    Args:
+        paths: What the user named, by role; only `all` may be made.
+        folders: Where relative names are looked up besides the working directory.
+        source: `real`, `synthetic` or `auto`.
+    """
+    files = []
+    made = stand_in(paths["all"], folders, source)
+    for role, path in paths.items():
+        if made is not None and role == "all":
+            files.append((role, made))
+        elif path is not None:
+            files += [(role, file) for file in find_files(path, folders)]
+    return files, made is not None
 
 
 def _write(name: str) -> Path:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datamodules.errors import UserError
 from datamodules.tabular.rows import blocks
 from datamodules.tabular.store import Table
 
@@ -158,10 +159,20 @@ def _vocabulary(name: str, values: list[str], counts: np.ndarray, rows: int) -> 
     }
 
 
-def class_weights(wanted: str | list[float] | None, counts: list[int]) -> list[float] | None:
-    """Return a weight for each class: as given, or inverse to its share of the training rows."""
+def class_weights(wanted: str | list[float] | None, balance: dict[str, int]) -> list[float] | None:
+    """Return a weight for each class: as given, or inverse to its share of the training rows.
+
+    Raises:
+        UserError: If there are not as many weights as classes.
+    """
     if wanted is None:
         return None
     if wanted == "balanced":
-        return [sum(counts) / (len(counts) * max(count, 1)) for count in counts]
+        total = sum(balance.values())
+        return [total / (len(balance) * max(count, 1)) for count in balance.values()]
+    if len(wanted) != len(balance):
+        raise UserError(
+            f"--data.class_weights gives {len(wanted)} weights for the {len(balance)} classes "
+            f"{', '.join(list(balance)[:8])}."
+        )
     return [float(weight) for weight in wanted]

@@ -54,7 +54,7 @@ class Table:
 
     Args:
         rows: (N, features) float32, NaN where a value is missing: numeric features, then the codes
-            of categories, numbered as they first occur.
+            of categories, numbered as the chunks of the file bring them.
         targets: (N, targets) float64, codes for categories.
         columns: The feature columns, as `Column.as_dict` gives them.
         numeric: The names of the numeric features.

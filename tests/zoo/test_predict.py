@@ -188,6 +188,30 @@ def test_fit_then_predict_on_a_csv(run_cli, people, tmp_path):
     assert len(pd.read_csv("o.csv")) == N
 
 
+def test_unbalanced_classes_are_judged_by_auroc_and_f1_first(run_cli, people):
+    people["left"] = np.where(np.arange(N) % 10 == 0, "yes", "no")
+    people.to_csv("people.csv", index=False)
+    data = ["--data.path", "people.csv", "--data.target", "left"]
+    fit = run_cli("fit", "--model", "tabular_mlp", *data, "--trainer.max_epochs", "1")
+    assert fit.status == 0, fit.err
+    table = fit.out[fit.out.index("\n\n") :]
+    assert table.index("auroc") < table.index("f1") < table.index("accuracy")
+
+
+def test_the_profile_stands_in_tensorboard_as_text(run_cli, people, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    people.to_csv("people.csv", index=False)
+    data = ["--data.path", "people.csv", "--data.target", "left"]
+    fit = run_cli("fit", "--model", "tabular_mlp", *data, "--trainer.max_epochs", "1")
+    assert fit.status == 0, fit.err
+    events = EventAccumulator(str(tmp_path / "runs" / "tabular_mlp" / "version_0")).Reload()
+    (text,) = events.Tensors("data/profile/text_summary")
+    profile = text.tensor_proto.string_val[0].decode()
+    assert "people.csv" in profile
+    assert "| city | category | | | Köln, old town, Oslo, Rome |" in profile
+
+
 @pytest.mark.parametrize(
     "name", [n for n in list_models("*") if n.startswith(("tabular", "water"))]
 )

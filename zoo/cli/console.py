@@ -75,9 +75,10 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a table with a row for each split and a column for each metric."""
+def metrics_table(metrics: Mapping[str, Mapping[str, float]], first: Sequence[str] = ()) -> str:
+    """Return a table with a row for each split and a column for each metric, `first` leading."""
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    names.sort(key=lambda name: first.index(name) if name in first else len(first))
     rows = [
         [split, *(f"{values[name]:.4f}" if name in values else "" for name in names)]
         for split, values in metrics.items()

@@ -73,7 +73,8 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     shown = {titles[s]: nested[s] for s in titles if s in nested}
     if cli.datamodule.origin == "synthetic":
         shown = {f"{split} (synthetic)": values for split, values in shown.items()}
-    print(f"\n{metrics_table(shown)}\n")
+    first = getattr(cli.datamodule, "first_metrics", ())
+    print(f"\n{metrics_table(shown, first)}\n")
     print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
     if training.selected_checkpoint:
         print(f"checkpoint   {training.selected_checkpoint}")
