@@ -46,6 +46,7 @@ class Card:
         dataset: Name and origin (`real`, `synthetic`, `generated`) of the data.
         split_sizes: Examples in train, val and test.
         metrics: Measured on these very weights, by `metric/split`.
+        precision: In which precision they were measured, as Lightning calls it.
         seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
         seed: The seed of these weights.
         epochs: Epochs trained.
@@ -68,6 +69,7 @@ class Card:
     dataset: dict[str, str] = field(default_factory=dict)
     split_sizes: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    precision: str = "32-true"
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
@@ -239,6 +241,8 @@ def read_card(path: Path) -> Card:
     Raises:
         UserError: If it is not one.
     """
+    if not path.exists():
+        raise UserError(f"There is no card '{path}' beside the weights: what they are is unknown.")
     try:
         return Card(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:

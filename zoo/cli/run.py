@@ -193,6 +193,7 @@ class Training:
             dataset={"name": type(self.data).__name__, "origin": self.data.origin},
             split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
             metrics={name: round(value, 6) for name, value in self.metrics.items()},
+            precision=self.trainer.precision,
             seed=self.cli.config.seed_everything,
             epochs=self.epochs,
             seconds=round(self.seconds, 1),

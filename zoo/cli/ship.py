@@ -24,20 +24,25 @@ def main(argv: list[str]) -> None:
     chosen = parser.parse_args(argv)
     import torch
 
+    from zoo.cli.console import quiet
+    from zoo.evaluation import data_of, measure
     from zoo.registry import PRETRAINED
     from zoo.weights import card_path, load_weights, read_card, weights_path
 
+    quiet()
     files = [weights_path(run) for run in chosen.runs]
     cards = [read_card(card_path(file)) for file in files]
     _check(cards)
+    # The runs may have trained in bfloat16; whoever loads the weights has float32.
+    data = data_of(cards[0])
+    for i, file in enumerate(files):
+        measured = measure(file, ("val", "test"), data=data, precision="32-true")
+        metrics = {key: round(float(value), 6) for key, value in measured.items()}
+        cards[i] = replace(cards[i], metrics=metrics, precision="32-true")
     monitored = "loss/val" if "accuracy/val" not in cards[0].metrics else "accuracy/val"
     sign = -1 if monitored.startswith("loss") else 1
     best = max(range(len(cards)), key=lambda i: sign * cards[i].metrics[monitored])
-    seeds = {
-        key: _over_seeds([card.metrics[key] for card in cards])
-        for key in cards[0].metrics
-        if not key.endswith("/train")
-    }
+    seeds = {key: _over_seeds([card.metrics[key] for card in cards]) for key in cards[0].metrics}
     name = chosen.name or cards[best].name
     target = PRETRAINED / f"{name}.safetensors"
     target.parent.mkdir(exist_ok=True)
