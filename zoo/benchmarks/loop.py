@@ -29,7 +29,7 @@ def measure(options: Options) -> Report:
     ways: dict[str, Callable[[list[int], Tensor, Tensor], float]] = {
         "plain torch loop over tensors": plain_loop,
         "fit: Lightning, our batches, TensorBoard, checkpoints": with_fit,
-        "the document's loop: DataLoader, images one by one": documents_loop,
+        "the document's loop: a DataLoader, here over tensors": documents_loop,
     }
     steps = -(-EXAMPLES // BATCH)
     rows, values = [], {}

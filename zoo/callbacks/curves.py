@@ -69,7 +69,9 @@ class Calibration(OutcomeInspector):
         axes.legend(frameon=False, loc="upper left")
         title = f"Calibration on the test split; expected calibration error {error:.3f}"
         axes.set_title(title, fontsize=11)
-        below.bar((torch.arange(BINS) + 0.5) / BINS, counts, 0.9 / BINS, color="#9ecae1")
+        below.bar(
+            [(i + 0.5) / BINS for i in range(BINS)], counts.tolist(), 0.9 / BINS, color="#9ecae1"
+        )
         below.set(xlabel="probability of the predicted class", ylabel="examples")
         for part in (axes, below):
             plain_axes(part)
