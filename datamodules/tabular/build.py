@@ -275,6 +275,7 @@ class Pass:
             if column.kind == "category":
                 described["values"] = list(self.vocabulary[column.name])
             targets.append(described)
+        self.report.notes += self.plan.notes
         for file in self.files:
             self.report.notes += file.notes
         split, known = self.split_column, self.vocabulary

@@ -199,6 +199,15 @@ def infer(name: str, cells: pd.Series, decimal: str = ".", thousands: str | None
     return Column(name, "category")
 
 
+def thousands_mark(cells: pd.Series) -> str:
+    """Return the mark with which texts would be numbers, such as `1,234.50`; else nothing."""
+    texts = pd.Series(cells.dropna().unique()[:300], dtype=object).astype(str)
+    for mark, decimal in ((",", "."), (".", ",")):
+        if len(texts) and (~np.isnan(_parse(texts, decimal, mark))).mean() >= PURE:
+            return mark
+    return ""
+
+
 def _offset(values: np.ndarray) -> float:
     """Return what to subtract so that float32 (7 digits) keeps the differences."""
     finite = values[np.isfinite(values)]

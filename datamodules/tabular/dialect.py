@@ -131,10 +131,14 @@ def _separator(text: str) -> str:
         first_fits = len(rows[0]) in (width, width - 1)
         others = set(",;\t|") - {separator}
         cells = [cell for row in rows for cell in row]
-        unclean = sum(1 for c in cells if others & set(c) and not _COMMA_NUMBER.fullmatch(c))
+        unclean = sum(
+            1
+            for c in cells
+            if (others & set(c) or "  " in c.strip()) and not _COMMA_NUMBER.fullmatch(c)
+        )
         score = share + 0.5 * first_fits + 0.5 * (1 - unclean / len(cells))
         if separator == BLANKS:  # blanks also stand inside texts
-            score -= 0.3
+            score -= 0.2
         if score > best_score + 1e-9:
             best, best_score = separator, score
     return best
@@ -182,16 +186,17 @@ def _has_header(rows: list[list[str]], header: str) -> bool:
     if missing > len(first) // 2:
         return False
     repeated = named = 0
+    above_numbers = False
     for i, cell in enumerate(first):
         column = [row[i].strip() for row in body if i < len(row)]
         present = [value for value in column if value not in MISSING]
         if not present or cell in MISSING:
             continue
-        if sum(map(is_number, present)) > len(present) // 2:
-            return True
         repeated += cell in present
         named += cell not in present
-    return named > repeated
+        # A word above numbers is nearly certain; a name may happen to be a value as well.
+        above_numbers |= cell not in present and sum(map(is_number, present)) > len(present) / 2
+    return named > repeated or (above_numbers and named >= repeated)
 
 
 def _names(path: Path, rows: list[list[str]], width: int, dialect: Dialect) -> list[str]:

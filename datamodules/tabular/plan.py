@@ -38,6 +38,7 @@ class Plan:
         self.file, self.options, self.wanted = files[0], options, wanted
         self.names = self.file.columns
         self.dropped: dict[str, str] = {}
+        self.notes: list[str] = []
         self._resolve()
         self._look()
         for file in files[1:]:
@@ -120,6 +121,7 @@ class Plan:
         return UserError(
             f"{self.file.path} has no column to learn from besides the target"
             + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
+            + "".join(f" {note}." for note in self.notes)
         )
 
     def kind(self, name: str, cells: pd.Series) -> Column:
@@ -141,7 +143,14 @@ class Plan:
 
     def _drop_texts(self, name: str, cells: pd.Series) -> None:
         column, present = self.columns[name], cells.count()
-        if column.kind != "category" or column.forced or present < 20:
+        if column.kind != "category" or column.forced:
+            return
+        if mark := kinds.thousands_mark(cells):
+            self.notes.append(
+                f"'{name}' seems to hold numbers with thousands marks, read as texts: "
+                f"--data.thousands '{mark}' reads them as numbers"
+            )
+        if present < 20:
             return
         share = cells.nunique() / present
         if share > kinds.MOSTLY_UNIQUE or (share > 0.5 and kinds.looks_like_key(name)):

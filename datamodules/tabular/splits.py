@@ -47,18 +47,25 @@ def hold_out(
     if classes is None:
         held[order[:count]] = True
     else:
-        for rows in _first_of_each(order, classes, count):
+        for rows in _first_of_each(order, classes, count, option):
             held[rows] = True
     return pool[~held], pool[held]
 
 
-def _first_of_each(order: np.ndarray, classes: np.ndarray, count: int) -> Iterator[np.ndarray]:
+def _first_of_each(
+    order: np.ndarray, classes: np.ndarray, count: int, option: str
+) -> Iterator[np.ndarray]:
     """Yield the first rows of each class in a random order, as many as are its share.
 
     It goes block by block: for ten million rows one sort would take half a gigabyte.
     """
     sizes = np.bincount(classes)
     quota, met = _quota(sizes, count), np.zeros_like(sizes)
+    if not quota.any():
+        raise UserError(
+            f"--data.{option}: no class has two rows to train on that one could be held out of; "
+            "add rows, or say --data.task regression if the target is a quantity."
+        )
     for start in range(0, len(order), BLOCK):
         rows = order[start : start + BLOCK]
         rows = rows[np.argsort(classes[rows], kind="stable")]

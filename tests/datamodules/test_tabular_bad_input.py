@@ -127,6 +127,10 @@ def test_a_class_with_one_row_trains_and_is_reported(file):
     assert "class 'z' of 'label' has one row" in data.profile
 
 
+def test_classes_of_one_row_each(file):
+    assert "no class has two rows" in refusal(file("x,label\n1,a\n2,b\n3,c\n"))
+
+
 def test_infinities_count_as_missing_and_are_reported(file):
     data = table(file(GOOD + "inf,a,y\n-inf,b,n\n1e300,a,y\n"))
     assert "'x': 3 infinite values count as missing" in data.profile

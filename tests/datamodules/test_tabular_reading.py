@@ -115,6 +115,13 @@ def test_thousands_marks_on_request(tmp_path):
     assert numbers(table(path, thousands=",")).max() == 40_550
 
 
+def test_thousands_marks_without_request_bring_a_hint(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f'"{1 + i % 9},{100 + i % 7}",{i},{i % 2}\n' for i in range(60))
+    path.write_text("x,n,label\n" + rows)
+    assert "'x' seems to hold numbers with thousands marks" in table(path).profile
+
+
 def test_numbers_with_units_are_numbers(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("price,share,label\n" + "".join(f"${i}.5,{i}%,{i % 2}\n" for i in range(40)))
@@ -137,6 +144,22 @@ def test_a_table_of_texts_without_a_header_keeps_its_first_row(tmp_path):
     path.write_text("\n".join(rows) + "\n")
     data = table(path, 2)
     assert sum(len(x) for x, _ in data.splits.values()) == 60
+
+
+def test_a_word_for_many_among_numbers_is_no_header(tmp_path):
+    path = tmp_path / "t.csv"
+    doors = ["5more", "2", "3", "4"]
+    rows = [f"{'vhigh' if i % 3 else 'low'},{doors[i % 4]},{'pe'[i // 2 % 2]}" for i in range(60)]
+    path.write_text("\n".join(rows) + "\n")
+    assert sum(len(x) for x, _ in table(path, 2).splits.values()) == 60
+
+
+def test_blanks_win_over_the_one_tab_in_every_line(tmp_path):
+    path = tmp_path / "t.data"
+    rows = [f'{i}.5   {i % 3}   {1 if i % 5 else "?"}.0\t"kind {i % 4}"\n' for i in range(40)]
+    path.write_text("".join(rows))
+    assert [c["kind"] for c in table(path, 0).preprocessing["columns"]][-1] == "category"
+    assert table(path, 0).input_shape == (3,)
 
 
 def test_names_that_are_numbers_are_a_header_if_they_count(tmp_path):
