@@ -31,7 +31,7 @@ from zoo.module import ZooModule
 GALLERY = 16
 BATCH = 25
 CELL = 112  # pixels: four times an image of 28
-FILTERS = 64
+FILTERS = 36
 
 
 class WrongGallery(OutcomeInspector):
@@ -130,7 +130,7 @@ def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) ->
     rows = weight.flatten(1)
     limit = float(rows.abs().quantile(0.995)) if rows.numel() < 2**24 else float(rows.abs().max())
     options = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    figure = new_figure(8.2, 7, layout="constrained")
+    figure = new_figure(6.4, 5.4, layout="constrained")
     axes = figure.add_subplot()
     if is_image(feature_shape) and rows.shape[1] == torch.Size(feature_shape).numel():
         filters = weight.reshape(-1, *feature_shape)

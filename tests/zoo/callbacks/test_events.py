@@ -175,7 +175,8 @@ def test_projector_has_features_and_labels(runs: dict[str, Run], kind: str) -> N
 def test_full_run_is_small(runs: dict[str, Run]) -> None:
     written = [*runs["classifier"].folder.glob("events*")]
     written += [*(runs["classifier"].folder / "projector").iterdir()]
-    assert sum(path.stat().st_size for path in written) < 3e6
+    # The documented ten epochs have 13.4 MB of checkpoints and weights besides, below 15 together.
+    assert sum(path.stat().st_size for path in written) < 1.5e6
 
 
 def test_basic_writes_what_costs_little(make_run: Callable[..., Run]) -> None:
