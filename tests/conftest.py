@@ -1,8 +1,12 @@
 """What every test shares: a cache and a folder of its own, and two ways to run the front end."""
 
+import os
+
+# One thread each: the tests' networks are small, and several processes share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is imported
+
 import contextlib
 import io
-import os
 import random
 import subprocess
 import sys
