@@ -1,6 +1,7 @@
 """The datamodule that every other one extends: in-memory tensors in, batches out."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -38,6 +39,8 @@ class TensorDataModule(LightningDataModule):
     task: Task = "multiclass"
     #: Where the examples come from; `synthetic` is written on everything a run leaves behind.
     origin: str = "generated"
+    #: Files that are not the published ones of their name, so that figures cannot be compared.
+    unpublished_files: Sequence[str] = ()
     #: One weight per class for the loss, or None.
     class_weights: list[float] | None = None
 

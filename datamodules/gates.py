@@ -6,6 +6,7 @@ import torch
 
 from datamodules.base import Split, Task, TensorDataModule
 from datamodules.batches import TensorBatches
+from datamodules.errors import UserError
 
 GateName = Literal["xor", "and", "or"]
 OUTPUTS: dict[str, list[float]] = {
@@ -42,6 +43,8 @@ class LogicGate(TensorDataModule):
         shuffle: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        if repeats < 1:
+            raise UserError(f"--data.repeats must be at least 1, not {repeats}.")
         self.gate = gate
         self.replacement = replacement
         self.repeats = repeats

@@ -1,23 +1,21 @@
 """MNIST and FashionMNIST as in-memory tensors, from the published IDX files or drawn."""
 
 import contextlib
-import gzip
 import io
 import os
 import shutil
 import socket
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from datamodules.base import Split, TensorDataModule, hold_out
 from datamodules.errors import UserError
+from datamodules.idx import first_line, md5_of, read_idx
 
 Source = Literal["auto", "real", "synthetic"]
 
@@ -33,6 +31,10 @@ DOWNLOAD_TIMEOUT_S = 20
 
 class SyntheticDataWarning(UserWarning):
     """The images are drawn: results say nothing about the real dataset."""
+
+
+class UnpublishedDataWarning(UserWarning):
+    """The files are not those that everybody else measures on."""
 
 
 class ImageDataModule(TensorDataModule):
@@ -63,6 +65,8 @@ class ImageDataModule(TensorDataModule):
     #: What `datamodules.synthetic` draws in its place.
     drawn_as: str
     labels: tuple[str, ...]
+    #: MD5 of the published files, unpacked: by split, of the images and of the labels.
+    published_md5: ClassVar[dict[str, tuple[str, str]]]
     #: Of the published training images, scaled to 0-1.
     pixel_mean_and_std: tuple[float, float]
 
@@ -101,6 +105,7 @@ class ImageDataModule(TensorDataModule):
         self.classes = list(classes) if classes else list(range(len(self.labels)))
         self.examples_per_class = examples_per_class
         self.positive_classes = positive_classes
+        self.unpublished_files: list[str] = []
         if positive_classes:
             self.task = "binary"
 
@@ -228,7 +233,7 @@ class ImageDataModule(TensorDataModule):
             if present:
                 raise UserError(
                     f"{self.name} in '{self.data_dir}' is incomplete: {', '.join(missing)} "
-                    f"missing, and cannot be downloaded ({_first_line(error)}). Add it, or pass "
+                    f"missing, and cannot be downloaded ({first_line(error)}). Add it, or pass "
                     "--data.source synthetic."
                 ) from error
             with contextlib.suppress(OSError):  # leave no empty folders behind
@@ -243,7 +248,21 @@ class ImageDataModule(TensorDataModule):
     def _read(self, split: str) -> Split:
         images_path, labels_path = (self._find(name) for name in FILES[split])
         images = read_idx(images_path, IMAGES_MAGIC, (NUM_EXAMPLES[split], 28, 28))
-        labels = read_idx(labels_path, LABELS_MAGIC, (NUM_EXAMPLES[split],)).long()
+        labels = read_idx(labels_path, LABELS_MAGIC, (NUM_EXAMPLES[split],))
+        found = md5_of(images, IMAGES_MAGIC), md5_of(labels, LABELS_MAGIC)
+        for path, digest, published in zip(
+            (images_path, labels_path), found, self.published_md5[split], strict=True
+        ):
+            if digest != published:
+                self.unpublished_files.append(path.name)
+                warnings.warn(
+                    f"'{path}' is not the published file of {self.name}: the MD5 of its content "
+                    f"is {digest}, not {published}. Figures measured on it cannot be compared "
+                    "with anybody else's.",
+                    UnpublishedDataWarning,
+                    stacklevel=2,
+                )
+        labels = labels.long()
         if labels.max() >= len(self.labels):
             raise UserError(
                 f"'{labels_path}' holds label {labels.max()}, but {self.name} has classes 0 to "
@@ -258,6 +277,10 @@ class MNIST(ImageDataModule):
     name = "MNIST"
     drawn_as = "digits"
     labels = tuple("0123456789")
+    published_md5: ClassVar = {
+        "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
+        "test": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+    }
     pixel_mean_and_std = (0.1307, 0.3081)
 
 
@@ -266,6 +289,10 @@ class FashionMNIST(ImageDataModule):
 
     name = "FashionMNIST"
     drawn_as = "garments"
+    published_md5: ClassVar = {
+        "train": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
+        "test": ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
+    }
     pixel_mean_and_std = (0.2860, 0.3530)
     labels = (
         "T-shirt/top",
@@ -279,47 +306,3 @@ class FashionMNIST(ImageDataModule):
         "Bag",
         "Ankle boot",
     )
-
-
-def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> Tensor:
-    """Read an IDX file of bytes, plain or gzipped.
-
-    Args:
-        path: The file.
-        magic: The number it must begin with: 2051 for images, 2049 for labels.
-        shape: The shape it must have.
-
-    Returns:
-        A uint8 tensor of that shape.
-
-    Raises:
-        UserError: If the file is unreadable, truncated, damaged or something else. It is left as
-            it is.
-    """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"'{path}' cannot be read: {_first_line(error)}.") from error
-    header = np.frombuffer(content, dtype=">i4", count=min(1 + len(shape), len(content) // 4))
-    found = tuple(int(n) for n in header)
-    if found[:1] != (magic,):
-        raise UserError(
-            f"'{path}' is not the IDX file its name says: it begins with {found[:1] or 'nothing'}, "
-            f"not {magic}. Replace it with the published file."
-        )
-    if found[1:] != shape:
-        raise UserError(f"'{path}' says it holds {found[1:]} examples and pixels, not {shape}.")
-    expected = 4 * len(found) + int(np.prod(shape))
-    if len(content) != expected:
-        raise UserError(
-            f"'{path}' is damaged: {len(content):,} bytes where {expected:,} are expected. "
-            "Replace it with the published file."
-        )
-    pixels = np.frombuffer(content, dtype=np.uint8, offset=4 * len(found)).reshape(shape)
-    return torch.from_numpy(pixels.copy())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

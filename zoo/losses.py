@@ -74,6 +74,10 @@ def build_loss(
             f"--model.output_activation {output_activation} belongs to classes; a regression "
             "compares its outputs as they are: --model.output_activation none."
         )
+    if not 0 <= label_smoothing < 1:
+        raise UserError(
+            f"--model.label_smoothing must be 0 or more and below 1, not {label_smoothing}."
+        )
     if label_smoothing and name != "cross_entropy":
         raise LossDoesNotFit(f"--model.label_smoothing belongs to cross_entropy, not to {name}.")
     if task == "multiclass":

@@ -96,7 +96,7 @@ class ZooModule(Network):
         optimizer = build_optimizer(spec, groups)
         if not self.hparams["lr_scheduler"]:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
         return {
             "optimizer": optimizer,
             "lr_scheduler": build_scheduler(self.hparams["lr_scheduler"], optimizer, steps),

@@ -1,6 +1,7 @@
 """From a recipe's `optimizer` and `lr_scheduler` to the objects that Lightning steps."""
 
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -88,7 +89,7 @@ def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
         raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
 
 
-def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
     """Build a scheduler as Lightning's configuration dictionary.
 
     A scheduler that takes `total_steps` spans the whole training and moves after every update;
@@ -99,7 +100,12 @@ def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: int) -> 
     options = dict(spec.get("init_args", {}))
     per_update = "total_steps" in inspect.signature(scheduler_class).parameters
     if per_update and options.get("total_steps") is None:
-        options["total_steps"] = total_steps
+        if math.isinf(total_steps):
+            raise UserError(
+                f"--lr_scheduler {spec['class_path']} spans the whole training, which has no end: "
+                "give --trainer.max_epochs or --trainer.max_steps."
+            )
+        options["total_steps"] = int(total_steps)
     try:
         scheduler: LRScheduler = scheduler_class(optimizer, **options)
     except ValueError as error:

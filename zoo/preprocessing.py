@@ -25,8 +25,7 @@ class Pixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled images in the dtype of the network."""
-        if not x.is_floating_point():
-            x = x.to(self.mean.dtype) / 255
+        x = x.to(self.mean.dtype) if x.is_floating_point() else x.to(self.mean.dtype) / 255
         return x if self.scaled_only else (x - self.mean) / self.std
 
 

@@ -39,6 +39,15 @@ FOLLOWS_THE_DATA = (
     "preprocessing",
     "class_weights",
 )
+#: The recipe's keys that name a class, and where a bare name is looked up.
+CLASS_KEYS = {
+    "model": "",
+    "data": "",
+    "optimizer": "torch.optim",
+    "lr_scheduler": "torch.optim.lr_scheduler",
+}
+#: Whose weights a run may end with.
+SELECTIONS = ("best", "lowest_loss", "last")
 ClassSpec = dict[str, Any]  # {"class_path": ..., "init_args": {...}}
 
 
@@ -139,10 +148,28 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
     for key in content:
         if key not in Recipe.__dataclass_fields__:
             raise unknown(f"key in {place} called", key, Recipe.__dataclass_fields__)
-    for key in ("model", "data"):
-        if not isinstance(content.get(key), dict) or "class_path" not in content[key]:
+    checked = {**content, "trainer": content.get("trainer") or {}, "path": path}
+    for key, module in CLASS_KEYS.items():
+        spec = content.get(key)
+        if spec is None and key in ("optimizer", "lr_scheduler"):
+            continue
+        spec = {"class_path": spec} if isinstance(spec, str) else spec
+        if not isinstance(spec, dict) or not isinstance(spec.get("class_path"), str):
             raise UserError(f"{place} needs `{key}:` with a `class_path:` and its `init_args:`.")
-    return Recipe(**{**content, "path": path})
+        class_path = spec["class_path"]
+        if "." not in class_path and module:  # as `--optimizer Adam` has it
+            class_path = f"{module}.{class_path}"
+        checked[key] = {"class_path": class_path, "init_args": spec.get("init_args") or {}}
+    groups = {"trainer": checked["trainer"]}
+    groups |= {f"{key}: init_args": checked[key]["init_args"] for key in ("model", "data")}
+    for key, group in groups.items():
+        if not isinstance(group, dict):
+            raise UserError(f"`{key}:` in {place} is not a mapping of settings.")
+    if content.get("select", SELECTIONS[0]) not in SELECTIONS:
+        raise unknown("selection of weights called", str(content["select"]), SELECTIONS)
+    if not isinstance(content.get("seed_everything", 0), int):
+        raise UserError(f"`seed_everything:` in {place} is not a whole number.")
+    return Recipe(**checked)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -239,6 +266,11 @@ def create_model(
     if pretrained:
         from zoo.weights import load_weights
 
+        if datamodule is not None:
+            raise UserError(
+                "Weights follow the data they were made with: pass classes=[...] for a new head "
+                "instead of datamodule."
+            )
         model = load_weights(pretrained_path(name), **_recipe_arguments(recipe), **overrides)
         if count is not None:
             known = model.class_names

@@ -15,6 +15,7 @@ from zoo.errors import UserError
 from zoo.registry import pretrained_path
 
 if TYPE_CHECKING:
+    from datamodules.base import TensorDataModule
     from zoo.module import ZooModule
 
 # One metadata key: with several, their order and so the file's bytes change from save to save.
@@ -43,7 +44,8 @@ class Card:
         parameters: How many numbers learn.
         input_shape: Shape of one raw example.
         class_names: Names of the classes, in the order of the logits.
-        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data.
+        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
+            are not the published ones of their name, if any.
         split_sizes: Examples in train, val and test.
         metrics: Measured on these very weights, by `metric/split`.
         precision: In which precision they were measured, as Lightning calls it.
@@ -111,6 +113,14 @@ def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card
         json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", "utf-8"
     )
     return card
+
+
+def dataset_of(data: "TensorDataModule") -> dict[str, str]:
+    """Return what a card says of the data."""
+    described = {"name": type(data).__name__, "origin": data.origin}
+    if data.unpublished_files:
+        described["unpublished_files"] = ", ".join(data.unpublished_files)
+    return described
 
 
 def to_bytes(model: "ZooModule") -> bytes:
@@ -185,7 +195,9 @@ def load_backbone(model: "ZooModule", path: Path) -> str:
     source = load_weights(path)
     state = source.state_dict()
     same_classes = source.class_names == model.class_names
-    same_input = source.hparams["preprocessing"]["kind"] == model.hparams["preprocessing"]["kind"]
+    old, new = source.hparams["preprocessing"], model.hparams["preprocessing"]
+    # Pixels are pixels; but columns and words have places that only their own data agree with.
+    same_input = old == new or old["kind"] == new["kind"] == "pixels"
     left_out = [] if same_classes else ["head."]
     left_out += [] if same_input else ["preprocess."]
     own = model.state_dict()

@@ -44,6 +44,10 @@ class ConvNet(ZooModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        sizes = {"channels": min(channels, default=1), "kernel_size": kernel_size, "pool": pool}
+        for option, value in {**sizes, "hidden_dim": hidden_dim + 1}.items():
+            if value < 1:
+                raise UserError(f"--model.{option} must be positive.")
         if len(self.feature_shape) != 3:
             raise UserError(
                 f"{type(self).__name__} reads images (channels, height, width), "

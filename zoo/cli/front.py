@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.callbacks.inspect import LEVELS, chosen_inspectors
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest
 from zoo.registry import (
     DATAMODULES,
     Recipe,
@@ -80,6 +80,11 @@ def understand(argv: list[str]) -> Request | None:
         if chosen.help:
             print(USAGE)
             return None
+        known = [action.option_strings[0] for action in parser._actions]
+        wrong = next((a.partition("=")[0] for a in rest if a.startswith("--")), "")
+        close = nearest(wrong, known)
+        if close and wrong not in SHORTHANDS:
+            raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
     recipe = _recipe(chosen.model, [Path(c).expanduser() for c in chosen.config])
     if chosen.data:
@@ -162,8 +167,9 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
                 value = {"init_args": value}
             old = merged.get(key) or {}
             same = value.get("class_path", old.get("class_path")) == old.get("class_path")
-            kept = old.get("init_args", {}) if same else {}
-            value = {**old, **value, "init_args": {**kept, **value.get("init_args", {})}}
+            kept = (old.get("init_args") or {}) if same else {}
+            changed = value.get("init_args") or {}
+            value = {**old, **value, "init_args": {**kept, **changed}}
         elif isinstance(value, dict) and isinstance(merged.get(key), dict):
             value = {**merged[key], **value}
         merged[key] = value

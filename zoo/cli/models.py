@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from zoo.cli.front import listing
-from zoo.registry import DATAMODULES, PRETRAINED, find_recipe, list_models
+from zoo.registry import DATAMODULES, find_recipe, list_models
 
 
 def main(argv: list[str]) -> None:
@@ -50,9 +50,11 @@ def portrait(name: str) -> str:
     lines = [f"{recipe.name}: {recipe.summary}", ""]
     lines += [f"{title:11} {text}" for title, text in facts.items() if text]
     lines += ["", table(layer_rows(model), ["layer", "kind", "output shape", "parameters"])]
-    if (PRETRAINED / f"{recipe.name}.safetensors").exists():
+    if list_models(f"{recipe.name}*", pretrained=True):
         card = model_card(recipe.name)
-        metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith("/test"))
+        # Figures on other test files than the published ones would mislead.
+        split = "/val" if "unpublished_files" in card.dataset else "/test"
+        metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith(split))
         lines += ["", f"weights     {metrics}", f"sha256      {card.sha256}"]
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
@@ -12,6 +12,7 @@ from zoo.classes import class_at
 from zoo.cli.complaints import in_one_sentence
 from zoo.errors import UserError, nearest
 from zoo.losses import USUAL_LOSS, LossDoesNotFit
+from zoo.module import ZooModule
 from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
@@ -58,8 +59,8 @@ class FitCLI(LightningCLI):
         self.only_parse = only_parse
         self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
         super().__init__(
-            model_class=class_at(recipe.model["class_path"]),
-            datamodule_class=class_at(recipe.data["class_path"]),
+            model_class=_subclass_at(recipe.model["class_path"], ZooModule),
+            datamodule_class=_subclass_at(recipe.data["class_path"], LightningDataModule),
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"fit --model {recipe.name}",
@@ -134,7 +135,7 @@ class FitCLI(LightningCLI):
             return
         try:
             self._instantiate()
-        except ValueError as error:  # torch says so of a dropout of 1.5
+        except (ValueError, RuntimeError) as error:  # torch says so of a dropout of 1.5
             raise UserError(f"The network or its data cannot be made: {error}.") from error
 
     def _instantiate(self) -> None:
@@ -185,6 +186,13 @@ def one_batch(argv: list[str]) -> list[str]:
     pairs = zip(argv, [*argv[1:], ""], strict=False)
     given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
     return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
+
+
+def _subclass_at(path: str, base: type) -> type:
+    found = class_at(path)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"'{path}' is no {base.__name__}.")
+    return found
 
 
 def plain(spec: Any) -> dict[str, Any] | None:

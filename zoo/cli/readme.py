@@ -38,15 +38,14 @@ def _row(name: str, recipe: Recipe, card: Card | None) -> str:
 
 
 def _accuracy(card: Card) -> str:
-    """Return test accuracy: of the shipped weights, then mean and deviation over seeds."""
-    key = "accuracy/test"
-    if key not in card.metrics:
+    """Return the accuracy over seeds: on the test split, if that is the published one."""
+    published = "unpublished_files" not in card.dataset
+    key = "accuracy/test" if published else "accuracy/val"
+    if key not in card.seeds:
         return ""
-    text = f"{card.metrics[key]:.2%}"
-    if key in card.seeds:
-        over = card.seeds[key]
-        text += f" ({over['mean']:.2%} ± {over['std']:.2%}, {len(over['values'])} seeds)"
-    return text
+    over = card.seeds[key]
+    split = "" if published else " on validation"
+    return f"{over['mean']:.2%} ± {over['std']:.2%}{split} ({len(over['values'])} seeds)"
 
 
 def rewrite(readme: Path) -> bool:

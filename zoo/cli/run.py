@@ -23,7 +23,7 @@ from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
 from zoo.tasks import Monitor
-from zoo.weights import Card, describe_mismatch, save_weights
+from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
@@ -109,7 +109,8 @@ class Training:
         sizes = " / ".join(f"{len(self.data.splits[s][0]):,}" for s in ("train", "val", "test"))
         device = self.trainer.strategy.root_device
         workers = f" x {self.trainer.world_size}" if self.trainer.world_size > 1 else ""
-        data = f"{type(self.data).__name__} ({self.data.origin}; {sizes})"
+        origin = f"{self.data.origin}, not as published" * bool(self.data.unpublished_files)
+        data = f"{type(self.data).__name__} ({origin or self.data.origin}; {sizes})"
         parts = [
             f"{self.cli.recipe.name} on {data}",
             f"{device.type}{workers}, {self.trainer.precision}",
@@ -127,6 +128,7 @@ class Training:
         if self.folder and self.trainer.is_global_zero:
             text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
             (self.folder / CONFIG).write_text(text, "utf-8")
+        self._check_sizes()
         started = time.perf_counter()
         with _mistakes_named(self.folder):
             try:
@@ -143,6 +145,7 @@ class Training:
         train = {k: float(v) for k, v in self.trainer.callback_metrics.items() if "/train" in k}
         if self.is_trial:
             return {}
+        self._save_last_checkpoint()
         self._take_selected_weights()
         evaluated: dict[str, float] = {}
         for evaluate in (self.trainer.validate, self.trainer.test):
@@ -156,6 +159,26 @@ class Training:
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
                         callback.on_card(self.trainer, card)
         return self.metrics
+
+    def _check_sizes(self) -> None:
+        for split, (x, _) in self.data.splits.items():
+            if len(x) < self.trainer.world_size:
+                raise UserError(
+                    f"The {split} split has {len(x)} examples for {self.trainer.world_size} "
+                    "processes: give --trainer.devices fewer."
+                )
+
+    def _save_last_checkpoint(self) -> None:
+        """Bring the last checkpoint to the end: it was written at the last validation."""
+        last = self.folder / CHECKPOINTS / "last.ckpt"
+        if not hasattr(self, "keep_best") or self.trainer.global_step == 0:
+            return
+        if last.exists():
+            step = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+            if step == self.trainer.global_step:
+                return
+        with _mistakes_named(self.folder):
+            self.trainer.save_checkpoint(last)
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that repeat this run, also if its data was a fallback."""
@@ -190,7 +213,7 @@ class Training:
             name=recipe.name,
             summary=recipe.summary,
             source=recipe.source,
-            dataset={"name": type(self.data).__name__, "origin": self.data.origin},
+            dataset=dataset_of(self.data),
             split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
             metrics={name: round(value, 6) for name, value in self.metrics.items()},
             precision=self.trainer.precision,

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     from zoo.cli.console import quiet
     from zoo.evaluation import data_of, measure
     from zoo.registry import PRETRAINED
-    from zoo.weights import card_path, load_weights, read_card, weights_path
+    from zoo.weights import card_path, dataset_of, load_weights, read_card, weights_path
 
     quiet()
     files = [weights_path(run) for run in chosen.runs]
@@ -38,7 +38,8 @@ def main(argv: list[str]) -> None:
     for i, file in enumerate(files):
         measured = measure(file, ("val", "test"), data=data, precision="32-true")
         metrics = {key: round(float(value), 6) for key, value in measured.items()}
-        cards[i] = replace(cards[i], metrics=metrics, precision="32-true")
+        described = {"metrics": metrics, "dataset": dataset_of(data), "precision": "32-true"}
+        cards[i] = replace(cards[i], **described)
     monitored = "loss/val" if "accuracy/val" not in cards[0].metrics else "accuracy/val"
     sign = -1 if monitored.startswith("loss") else 1
     best = max(range(len(cards)), key=lambda i: sign * cards[i].metrics[monitored])
