@@ -10,7 +10,7 @@ import torch
 from torchvision import datasets
 
 from datamodules import MNIST, FashionMNIST, UserError
-from datamodules.images import FILES, SyntheticDataWarning, UnpublishedDataWarning
+from datamodules.images import FILES, SyntheticDataWarning
 
 NAMES = [name for pair in FILES.values() for name in pair]
 
@@ -344,18 +344,3 @@ def test_the_published_files(dataset: type) -> None:
     assert everything.std().item() == pytest.approx(std, abs=5e-5)
     labels = torch.cat([data.splits[s][1] for s in ("train", "val")])
     assert len(torch.bincount(labels)) == 10
-
-
-def test_other_files_than_the_published_ones_are_told_apart(folder: Path) -> None:
-    data = FashionMNIST(data_dir=str(folder))
-    with pytest.warns(UnpublishedDataWarning, match=r"t10k-labels.* cannot be compared"):
-        data.setup()
-    assert set(data.unpublished_files) == set(NAMES)
-
-
-@pytest.mark.real_data
-def test_published_files_are_known_by_their_content(recwarn: pytest.WarningsRecorder) -> None:
-    data = FashionMNIST(source="real")
-    data.setup()
-    assert data.unpublished_files == []
-    assert not [w for w in recwarn if w.category is UnpublishedDataWarning]
