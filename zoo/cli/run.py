@@ -22,6 +22,7 @@ from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
+from zoo.optimization import build_optimizer
 from zoo.tasks import Monitor
 from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
 
@@ -241,6 +242,16 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
         raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
     if mismatch := describe_mismatch(model.state_dict(), found):
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
+    optimizer = model.hparams["optimizer"]
+    states = content.get("optimizer_states")
+    if optimizer and states:
+        dummy = {"params": [torch.nn.Parameter(torch.zeros(1))]}
+        needed = build_optimizer(optimizer, [dummy]).param_groups[0].keys()
+        if missing := needed - states[0]["param_groups"][0].keys():
+            raise UserError(
+                f"'{path}' was written with another optimizer than {optimizer['class_path']}: it "
+                f"has no {', '.join(sorted(missing))}. Go on with the optimizer it was begun with."
+            )
 
 
 def shared_run_folder(root: Path, name: str) -> Path:
