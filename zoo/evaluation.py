@@ -1,5 +1,6 @@
 """Measure saved weights again, on the data that their card names."""
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
         raise UserError(f"The card of '{card.name}' does not say which data its metrics are of.")
     # Nothing is augmented in an evaluation, so nothing else need be made.
     options = {k: v for k, v in spec.get("init_args", {}).items() if k != "augment"}
+    if data_dir and "data_dir" not in inspect.signature(class_at(spec["class_path"])).parameters:
+        raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
     if data_dir:
         options["data_dir"] = data_dir
     return instantiate({"class_path": spec["class_path"], "init_args": options})

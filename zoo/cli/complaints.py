@@ -58,7 +58,8 @@ def _unknown_argument(key: str, given: str, problem: str) -> str | None:
         return None
     name, group = found.group(1), key.partition(".")[0]
     known = {p for c in _classes(group) for p in inspect.signature(c).parameters}
-    close = [f"--{group}.{name}" for name in nearest(name, known)]
+    # If another class has just this option, the spelling was not the mistake.
+    close = [] if name in known else [f"--{group}.{option}" for option in nearest(name, known)]
     advice = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"There is no option --{key} for this {group}.{advice}"
 
@@ -85,7 +86,7 @@ def _wrong_choice(key: str, given: str, problem: str) -> str | None:
 
 def _unknown_class(key: str, given: str, problem: str) -> str | None:
     found = re.search(r"Expected a path but (\S+) either not accessible", problem)
-    if not found or "." in key.removeprefix("trainer."):
+    if not found or key not in ("optimizer", "lr_scheduler", "trainer.callbacks"):
         return None
     names = [c.__name__ for c in _classes(key)]
     close = nearest(found.group(1), names)
@@ -94,6 +95,8 @@ def _unknown_class(key: str, given: str, problem: str) -> str | None:
 
 
 def _wrong_type(key: str, given: str, problem: str) -> str:
+    if nested := re.search(r"--\w+ takes ([\w ]+), not", problem):  # said of the class's own option
+        return f"--{key} takes {nested.group(1)}, not {given}."
     types = [t for t in re.findall(r"Expected a <class '(\w+)'>", problem) if t != "NoneType"]
     if types and given:
         return f"--{key} takes {' or '.join(dict.fromkeys(types))}, not {given}."

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from zoo.cli.front import listing
+from zoo.errors import UserError
 from zoo.registry import DATAMODULES, find_recipe, list_models
 
 
@@ -27,8 +28,10 @@ def main(argv: list[str]) -> None:
         print(portrait(chosen.model))
     elif chosen.pretrained:
         print("\n".join(list_models(chosen.pattern, pretrained=True)))
-    else:
+    elif list_models(chosen.pattern):
         print(listing(chosen.pattern))
+    else:
+        raise UserError(f"No network's name matches '{chosen.pattern}'; without it all are listed.")
 
 
 def portrait(name: str) -> str:
@@ -63,7 +66,6 @@ def portrait(name: str) -> str:
 
 def pairings(name: str) -> list[str]:
     """Return the datamodules that a network can read, by trying each on its shape."""
-    from zoo.errors import UserError
     from zoo.registry import create_datamodule, create_model
 
     readable = []

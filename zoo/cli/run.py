@@ -26,6 +26,13 @@ from zoo.optimization import build_optimizer
 from zoo.tasks import Monitor
 from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
 
+# Words of errors that only a first step or epoch brings up, and that a setting causes: an
+# EarlyStopping without its metric, fewer batches than between validations, norms of one example.
+SETTINGS_AT_FAULT = (
+    "conditioned on metric",
+    "`val_check_interval`",
+    "Expected more than 1 value per channel",
+)
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
 
@@ -136,9 +143,9 @@ class Training:
                 self.trainer.fit(
                     self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
                 )
-            except (MisconfigurationException, RuntimeError) as error:
-                # Such as an EarlyStopping whose metric does not exist.
-                if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+            except (MisconfigurationException, RuntimeError, ValueError) as error:
+                known = isinstance(error, MisconfigurationException)
+                if not known and not any(sign in str(error) for sign in SETTINGS_AT_FAULT):
                     raise
                 raise UserError(f"The training cannot run: {error}") from error
         self.seconds = time.perf_counter() - started

@@ -43,6 +43,8 @@ def recipe(network: str) -> str:
         (["--model", "fashion_ffnn", "--trainer.max_epoch", "3"], "--trainer.max_epochs"),
         (["--model", "fashion_ffnn", "--modle.hidden_dim", "3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "extra"], "extra"),
+        (["--model", "fashion_ffnn", "--lr", "abc"], "--optimizer.lr takes float, not abc"),
+        (["--modle", "fashion_ffnn"], "Did you mean --model"),
         (["--model", "fashion_ffnn", "--model.hidden_dim", "abc"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--model.hidden_dim", "-3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--model.hidden_dim", "0"], "--model.hidden_dim"),
@@ -155,3 +157,25 @@ def test_wrong_data_folders_are_named(run_cli: Run, tmp_path: Path, how: str) ->
     assert result.status == 2
     assert str(folder) in result.err
     assert not Path("runs").exists()
+
+
+def test_what_only_the_first_step_brings_up_is_one_sentence_too(run_cli) -> None:
+    options = ["--data.source", "synthetic", "--data.batch_size", "1", "--inspect", "none"]
+    result = run_cli("fit", "--model", "mnist_classifier", *options)
+
+    assert result.status == 2
+    assert "more than 1 value per channel" in result.err
+
+
+def test_a_pattern_that_matches_nothing_is_told(run_cli) -> None:
+    result = run_cli("models", "*zzz*")
+
+    assert result.status == 2
+    assert "*zzz*" in result.err
+
+
+def test_data_that_come_from_no_folder_take_none(run_cli) -> None:
+    result = run_cli("evaluate", "fizzbuzz_net", "--data_dir", "elsewhere")
+
+    assert result.status == 2
+    assert "leave --data_dir out" in result.err
