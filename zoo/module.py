@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from zoo.errors import UserError
 from zoo.freezing import matching
@@ -80,9 +80,8 @@ class ZooModule(Network):
 
     def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
         super()._set_task(task, num_outputs, class_names)
-        # Metrics are state of a run, not of the network: in dicts they stay out of its weights.
-        self._metrics = {split: self.task.metrics(num_outputs) for split in EVALUATION_SPLITS}
-        self._mean_loss = {split: MeanMetric() for split in EVALUATION_SPLITS}
+        # Metrics are state of a run, not of the network: in a dict they stay out of its weights.
+        self._metrics: dict[str, tuple[MeanMetric, MetricCollection]] = {}
 
     # Optimisation
 
@@ -236,8 +235,10 @@ class ZooModule(Network):
             return
         logits = torch.cat([logits for logits, _ in outputs])
         target = torch.cat([target for _, target in outputs])
-        mean_loss = self._mean_loss[split].to(logits.device)
-        metrics = self._metrics[split].to(logits.device)
+        if split not in self._metrics:  # 3 ms, so not for a network that is never evaluated
+            new = MeanMetric(), self.task.metrics(self.hparams["num_outputs"])
+            self._metrics[split] = new
+        mean_loss, metrics = (m.to(logits.device) for m in self._metrics[split])
         mean_loss.update(self.loss(logits, target).float(), len(target))
         metrics.update(*self.task.metric_inputs(self._in_own_units(logits), target))
         values = {"loss": mean_loss.compute(), **self.task.compute(metrics)}

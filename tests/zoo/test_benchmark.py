@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo.benchmarks import SECTIONS, Options, loop, median_ratio
+import zoo
+from zoo.benchmarks import SECTIONS, Options, loading, loop, median_ratio
 
 
 def test_every_section_can_be_measured() -> None:
@@ -29,6 +30,12 @@ def test_loop_measures_three_ways(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert report.rows[0][-1] == "1.00"
     assert all(float(row[2]) > 0 for row in report.rows)
     assert all(len(row) == len(report.header) for row in report.rows)
+
+
+def test_load_measures_every_network_with_weights() -> None:
+    report = loading.measure(Options(repeats=1))
+    assert [row[0] for row in report.rows] == zoo.list_models(pretrained=True)
+    assert all(float(row[2]) > 0 for row in report.rows)
 
 
 def test_unknown_section_gets_the_nearest_one(run_cli: Callable) -> None:

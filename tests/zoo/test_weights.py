@@ -40,6 +40,22 @@ def test_what_is_loaded_computes_what_was_saved(saved: Path) -> None:
     assert torch.equal(model(x), network().eval()(x))
 
 
+def test_loading_draws_no_first_values(saved: Path) -> None:
+    torch.manual_seed(0)
+    undisturbed = torch.rand(1)
+    torch.manual_seed(0)
+    load_weights(saved)
+    assert torch.equal(torch.rand(1), undisturbed)
+
+
+def test_a_new_head_on_loaded_weights_has_first_values(saved: Path) -> None:
+    model = load_weights(saved)
+    model.reset_head(40)
+    bound = model.head.in_features**-0.5  # of nn.Linear's uniform first values
+    assert 0.1 * bound < model.head.weight.std() < bound
+    assert model.head.weight.abs().max() <= bound
+
+
 def test_preprocessing_and_class_names_travel_with_the_weights(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_weights(network(class_names=["a", "b", "c"]), path)

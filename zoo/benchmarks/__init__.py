@@ -12,6 +12,7 @@ from typing import Any
 #: Name: module, and what it compares.
 SECTIONS = {
     "inspect": ("zoo.benchmarks.inspection", "fashion_ffnn with --inspect none, basic and full"),
+    "load": ("zoo.benchmarks.loading", "making a pretrained network, by create_model and plainly"),
     "loop": ("zoo.benchmarks.loop", "a step of fit, of a plain torch loop, of the document's loop"),
 }
 
