@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from zoo.classes import class_at
@@ -83,8 +83,13 @@ class Cosine(CosineAnnealingLR):
 
 def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the optimizer of a recipe over parameter groups."""
+    optimizer = class_at(spec["class_path"])
+    if optimizer is SparseAdam:
+        raise UserError(
+            "--optimizer SparseAdam is for sparse gradients, which no network here has: take Adam."
+        )
     try:
-        return class_at(spec["class_path"])(groups, **spec.get("init_args", {}))
+        return optimizer(groups, **spec.get("init_args", {}))
     except ValueError as error:  # such as a negative learning rate
         raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
 
@@ -93,8 +98,8 @@ def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: float) -
     """Build a scheduler as Lightning's configuration dictionary.
 
     A scheduler that takes `total_steps` spans the whole training and moves after every update;
-    any other moves after every epoch. A plateau scheduler watches the validation loss unless it
-    says otherwise.
+    any other moves after every epoch. A plateau scheduler watches its `monitor`, or the validation
+    loss if it names none.
     """
     scheduler_class = class_at(spec["class_path"])
     options = dict(spec.get("init_args", {}))
@@ -140,9 +145,14 @@ def parameter_groups(
         Groups for an optimizer: `params`, and `lr` where it differs from the optimizer's.
 
     Raises:
-        UserError: If a relative learning rate is asked for but the optimizer has none.
+        UserError: If a relative learning rate is asked for but the optimizer has none, or a value
+            is out of range.
     """
     parameters = list(parameters)
+    if head_lr is not None and head_lr < 0:
+        raise UserError(f"--head-lr is a learning rate and cannot be negative: {head_lr}.")
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise UserError(f"--layer-decay is a factor above 0 and at most 1, not {layer_decay}.")
     if head_lr is None and layer_decay is None:
         return [{"params": [p for _, p in parameters]}] if parameters else []
     if lr is None:

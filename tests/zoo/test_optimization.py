@@ -105,6 +105,23 @@ def test_relative_rates_need_a_rate() -> None:
 
 
 @pytest.mark.parametrize(
+    ("head_lr", "layer_decay", "named"),
+    [(-1.0, None, "head-lr"), (None, 0.0, "layer-decay"), (None, 1.5, "layer-decay")],
+)
+def test_rates_out_of_range_are_refused(
+    head_lr: float | None, layer_decay: float | None, named: str
+) -> None:
+    model, head, parameters = network()
+    with pytest.raises(UserError, match=named):
+        parameter_groups(model, head, parameters, 0.1, head_lr, layer_decay)
+
+
+def test_an_optimizer_of_sparse_gradients_is_refused() -> None:
+    with pytest.raises(UserError, match="take Adam"):
+        build_optimizer({"class_path": "torch.optim.SparseAdam"}, [{"params": [parameter()]}])
+
+
+@pytest.mark.parametrize(
     ("name", "options"),
     [
         ("zoo.optimization.OneCycle", {}),
