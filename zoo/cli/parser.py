@@ -40,9 +40,20 @@ class Parser(LightningArgumentParser):
         raise UserError(in_one_sentence(message, self._option_string_actions)) from ex
 
     def format_help(self) -> str:
-        """Return the help without its lists of all subclasses: nn.Module alone has hundreds."""
+        """Return the help: the network, its data and its optimizer first, the trainer last.
+
+        It leaves out the lists of all subclasses (nn.Module alone has hundreds), the options that
+        the recipe stands for, and what follows from something else.
+        """
         text = re.sub(r",\s+known\s+subclasses:[^()]*\)", ")", super().format_help())
-        return text.replace("Base class for all optimizers:", "optimizer:")
+        text = re.sub(r"  --\w+ CONFIG +Path to a configuration file\.\n", "", text)
+        text = text.replace("Base class for all optimizers:", "optimizer:")
+        text = re.sub(r"\n\(.*LRScheduler.*\):\n", "\nlr_scheduler:\n", text)
+        _, description, options, trainer, *others = text.strip().split("\n\n")
+        kept = [section for section in others if not section.startswith("Linked arguments")]
+        usage = f"usage: {self.prog} [options]"
+        hint = "Shorthands such as --lr, --pretrained and --inspect are in `fit --help`."
+        return "\n\n".join([usage, description, hint, options, *kept, trainer]) + "\n"
 
 
 class FitCLI(LightningCLI):
@@ -64,7 +75,7 @@ class FitCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"fit --model {recipe.name}",
-                "description": recipe.summary,
+                "description": recipe.summary or recipe.name,
                 "allow_abbrev": False,  # `--trainer.max_epoch` is a mistake like any other
             },
             seed_everything_default=recipe.seed_everything,

@@ -292,3 +292,6 @@ def test_help_of_a_network_lists_every_argument_with_its_docstring(run_cli: Run)
     }.items():
         assert option in text
         assert documented in text
+    # What makes this network differ comes before the trainer, which all of them have.
+    assert text.index("--model.hidden_dim") < text.index("--trainer.max_epochs")
+    assert "`fit --help`" in text
