@@ -46,6 +46,13 @@ def test_frozen_norms_and_dropout_stay_in_evaluation_mode() -> None:
     assert all(m.training for m in model.modules())
 
 
+def test_a_frozen_backbone_runs_without_autograd() -> None:
+    model = network(Numbers(), norm="batch").freeze_backbone().train()
+    features = model.forward_features(torch.randn(8, 5))
+    assert features.grad_fn is None
+    assert model.forward_head(features).grad_fn is not None
+
+
 def test_freezes_by_pattern_and_names_what_a_wrong_one_could_be() -> None:
     model = network(Numbers(), norm="batch").freeze("backbone.1.*", "backbone.2.*")
     assert model.frozen == [
