@@ -4,48 +4,65 @@ import warnings
 from pathlib import Path
 
 from zoo.errors import UserError
-from zoo.registry import PRETRAINED, Recipe, create_model, find_recipe, list_models
-from zoo.weights import Card, card_path, read_card
+from zoo.registry import Recipe, create_model, find_recipe, list_models, model_card
+from zoo.weights import Card
 
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
+
+
+UNPUBLISHED = (
+    "\\* not comparable with anybody else's figures: the test images at hand were not the "
+    "published ones. The validation images are."
+)
 
 
 def networks_table() -> str:
     """Return the table of all documented networks and of all weights, in Markdown."""
     rows = [
-        "| network | what it is | parameters | data | accuracy | training | source |",
-        "| --- | --- | ---: | --- | --- | --- | --- |",
+        "| network | what it is | parameters | size | data | validation accuracy | test accuracy "
+        "| seeds | training | source |",
+        "| --- | --- | ---: | ---: | --- | --- | --- | ---: | ---: | --- |",
     ]
-    documented = {name for name in list_models() if "." not in name}
-    for name in sorted(documented | set(list_models(pretrained=True))):
-        recipe, weights = find_recipe(name), PRETRAINED / f"{name}.safetensors"
-        card = read_card(card_path(weights)) if weights.exists() else None
-        rows.append(_row(name, recipe, card))
+    shipped = {name.removesuffix(".documented"): name for name in list_models(pretrained=True)}
+    for name in sorted({name for name in list_models() if "." not in name} | shipped.keys()):
+        card = model_card(shipped[name]) if name in shipped else None
+        rows.append(_row(name, find_recipe(name), card))
+    if any("\\*" in row for row in rows):
+        rows += ["", UNPUBLISHED]
     return "\n".join(rows)
 
 
 def _row(name: str, recipe: Recipe, card: Card | None) -> str:
-    source = recipe.source.partition(",")[0]
-    data = recipe.data["class_path"].rpartition(".")[2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a count of parameters may rest on generated data
         parameters = sum(p.numel() for p in create_model(name).parameters())
-    cells = [f"`{name}`", recipe.summary, f"{parameters:,}", data, "", "", source]
+    measured = [""] * 4
     if card:
-        cells[4] = _accuracy(card)
-        cells[5] = f"{card.seconds:,.0f} s" if card.seconds else ""
+        measured = [
+            _accuracy(card, "val"),
+            _accuracy(card, "test"),
+            str(len(next(iter(card.seeds.values()))["values"])),
+            f"{card.seconds:,.0f} s",
+        ]
+    cells = [
+        f"`{name}`",
+        recipe.summary,
+        f"{parameters:,}",
+        f"{card.bytes / 1e3:,.0f} kB" if card else "",
+        recipe.data["class_path"].rpartition(".")[2],
+        *measured,
+        recipe.source.partition(",")[0],
+    ]
     return f"| {' | '.join(cells)} |"
 
 
-def _accuracy(card: Card) -> str:
-    """Return the accuracy over seeds: on the test split, if that is the published one."""
-    published = "unpublished_files" not in card.dataset
-    key = "accuracy/test" if published else "accuracy/val"
-    if key not in card.seeds:
+def _accuracy(card: Card, split: str) -> str:
+    """Return mean and standard deviation over seeds, marked if not of the published images."""
+    over = card.seeds.get(f"accuracy/{split}")
+    if over is None:
         return ""
-    over = card.seeds[key]
-    split = "" if published else " on validation"
-    return f"{over['mean']:.2%} ± {over['std']:.2%}{split} ({len(over['values'])} seeds)"
+    mark = "\\*" if split == "test" and "unpublished_files" in card.dataset else ""
+    return f"{over['mean']:.2%} ± {over['std']:.2%}{mark}"
 
 
 def rewrite(readme: Path) -> bool:
