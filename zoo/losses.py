@@ -13,15 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.errors import UserError
+from zoo.errors import DoesNotFitData, UserError
 
 LossName = Literal["bce", "bce_with_logits", "cross_entropy", "kl_div", "l1", "mse", "nll"]
 OutputActivation = Literal["none", "sigmoid", "softmax"]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-
-
-class LossDoesNotFit(UserError):
-    """The loss is none of the task's: of a recipe, say, that is paired with other data."""
 
 
 # The first is the default.
@@ -39,6 +35,13 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 #: What stands for a task's usual loss, of the network's arguments.
 USUAL_LOSS: dict[str, Any] = {"loss": None, "output_activation": "none", "label_smoothing": 0.0}
+
+
+class LossDoesNotFit(DoesNotFitData):
+    """The loss is none of the task's."""
+
+    notice = "This recipe's loss is for other data, so the usual one is taken."
+    usual = USUAL_LOSS
 
 
 def build_loss(

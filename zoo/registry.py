@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from zoo.classes import class_at
-from zoo.errors import UserError, unknown
+from zoo.errors import DoesNotFitData, UserError, unknown
 
 if TYPE_CHECKING:
     from datamodules.base import TensorDataModule
@@ -284,15 +284,15 @@ def create_model(
     described = described_by(datamodule or instantiate(recipe.data))
     arguments = {**described, **recipe.model.get("init_args", {}), **_recipe_arguments(recipe)}
     network = class_at(recipe.model["class_path"])
-    from zoo.losses import USUAL_LOSS, LossDoesNotFit
-
-    try:
-        model = network(**{**arguments, **overrides})
-    except LossDoesNotFit:
-        # The recipe's loss was for its own data; a task of another kind has its usual one.
-        if overrides.keys() & USUAL_LOSS.keys():
-            raise
-        model = network(**{**arguments, **overrides, **USUAL_LOSS})
+    model = None
+    while model is None:
+        try:
+            model = network(**{**arguments, **overrides})
+        except DoesNotFitData as error:
+            # What the recipe took for its own data is not for others, unless the user insists.
+            if overrides.keys() & error.usual.keys() or error.usual.items() <= arguments.items():
+                raise
+            arguments |= error.usual
     if count is not None:
         model.reset_head(count, classes)
     return model

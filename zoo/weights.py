@@ -27,6 +27,9 @@ METADATA_KEY = "zoo"
 TRAINING_ONLY = (
     "optimizer",
     "lr_scheduler",
+    "teacher",
+    "teacher_weight",
+    "temperature",
     "freeze",
     "unfreeze_at_epoch",
     "head_lr",

@@ -10,8 +10,7 @@ from torch.optim import Optimizer
 
 from zoo.classes import class_at
 from zoo.cli.complaints import in_one_sentence
-from zoo.errors import UserError, nearest
-from zoo.losses import USUAL_LOSS, LossDoesNotFit
+from zoo.errors import DoesNotFitData, UserError, nearest
 from zoo.module import ZooModule
 from zoo.registry import FOLLOWS_THE_DATA, RECIPES, Recipe
 
@@ -152,14 +151,16 @@ class FitCLI(LightningCLI):
     def _instantiate(self) -> None:
         try:
             self.config_init = self.parser.instantiate_classes(self.config)
-        except LossDoesNotFit as error:
-            recipes = {**USUAL_LOSS, **self.recipe.model.get("init_args", {})}
-            if any(self.config.model[key] != recipes[key] for key in USUAL_LOSS):
-                raise  # the user asked for this loss
-            print(f"This recipe's loss is for other data, so the usual one is taken. ({error})")
-            for key, value in USUAL_LOSS.items():
+        except DoesNotFitData as error:
+            recipes = {**error.usual, **self.recipe.model.get("init_args", {})}
+            if recipes.items() >= error.usual.items():
+                raise  # it is not the recipe's
+            if any(self.config.model[key] != recipes[key] for key in error.usual):
+                raise  # the user asked for it
+            print(f"{error.notice} ({error})")
+            for key, value in error.usual.items():
                 self.config.model[key] = value
-            self.config_init = self.parser.instantiate_classes(self.config)
+            self._instantiate()  # something else may not fit either
         self.datamodule = self.config_init.data
         self.model = self.config_init.model
 
