@@ -14,10 +14,11 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from zoo.callbacks.checkpoints import KeepBest
 from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.cli.parser import FitCLI
@@ -101,7 +102,7 @@ class Training:
             monitor = Monitor("loss/val", "min")
         validates = trainer_options.limit_val_batches not in (0, 0.0)
         folder = self.folder / CHECKPOINTS
-        keep_best = ModelCheckpoint(
+        keep_best = KeepBest(
             folder,
             filename="best",
             monitor=monitor.metric if validates else None,
