@@ -71,6 +71,12 @@ class Training:
         self.model, self.data = cli.model, cli.datamodule
         trainer_options = cli.config.trainer
         self.data.setup()  # whether its images are real or drawn is known only now
+        is_table = self.data.preprocessing["kind"] == "table"
+        if is_table and trainer_options.precision in ("bf16-true", "16-true"):
+            raise UserError(
+                f"--trainer.precision {trainer_options.precision} would round the table before the "
+                "network reads it (category 257 becomes 256); bf16-mixed and 16-mixed do not."
+            )
         self.is_trial = bool(trainer_options.fast_dev_run)
         origin = "-synthetic" if self.data.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")

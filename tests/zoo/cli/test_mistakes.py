@@ -179,3 +179,14 @@ def test_data_that_come_from_no_folder_take_none(run_cli) -> None:
 
     assert result.status == 2
     assert "leave --data_dir out" in result.err
+
+
+def test_a_precision_that_would_round_a_table_is_refused(run_cli: Run, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    file = ("--data.path", table, "--data.target", "b", "--trainer.max_epochs", 1)
+    refused = run_cli("fit", "--model", "tabular_mlp", *file, "--trainer.precision", "bf16-true")
+    assert (refused.status, Path("runs").exists()) == (2, False)
+    assert "bf16-mixed" in refused.err
+    mixed = run_cli("fit", "--model", "tabular_mlp", *file, "--trainer.precision", "bf16-mixed")
+    assert mixed.status == 0, mixed.err
