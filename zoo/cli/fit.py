@@ -50,7 +50,8 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     if pretrained:
         print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
     training = Training(cli, callbacks=inspectors(inspect))
-    print(training.describe(), flush=True)
+    if training.trainer.is_global_zero:
+        print(training.describe(), flush=True)
     try:
         metrics = training.fit(ckpt_path)
     except SystemExit:

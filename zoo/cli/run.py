@@ -269,9 +269,18 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
 
 
 def shared_run_folder(root: Path, name: str) -> Path:
-    """Make the run folder once, and let the processes that Lightning starts for DDP find it."""
+    """Make the run folder once, and let the other processes of a training on several find it.
+
+    Those that Lightning starts inherit the environment, those of torchrun share its store.
+    """
     if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
         return Path(os.environ["ZOO_RUN_FOLDER"])
+    if torch.distributed.is_torchelastic_launched():
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = torch.distributed.TCPStore(address, port, is_master=False)
+        if os.environ["RANK"] == "0":
+            store.set("zoo_run_folder", str(make_run_folder(root, name)))
+        return Path(store.get("zoo_run_folder").decode())
     folder = make_run_folder(root, name)
     os.environ["ZOO_RUN_FOLDER"] = str(folder)
     return folder

@@ -172,3 +172,14 @@ def test_two_processes_train_as_one(run_process: Callable[..., Any], tmp_path: P
     ]
     for left, right in zip(*tables, strict=True):
         assert [float(v) for v in left] == pytest.approx([float(v) for v in right], abs=2e-3)
+
+
+def test_torchrun_makes_one_run(run_process: Callable[..., Any], tmp_path: Path) -> None:
+    result = run_process(
+        *("-m", "torch.distributed.run", "--nproc-per-node", 2, FIT[0], "--model", "xor_mlp"),
+        *("--trainer.accelerator", "cpu", "--trainer.devices", 2, "--trainer.max_epochs", 2),
+        *("--inspect", "none"),
+    )
+    assert result.status == 0, result.err
+    assert result.out.count("xor_mlp on LogicGate") == 1
+    assert [p.name for p in (tmp_path / "runs" / "xor_mlp").iterdir()] == ["version_0"]
