@@ -254,7 +254,7 @@ class Tabular(TensorDataModule):
         reading = Pass(files, self.read_options, Wanted(**self.wanted))
         expected = reading.expected_bytes
         if self.cache == "yes" or (self.cache == "auto" and expected > store.CACHE_FROM):
-            return reading.run(store.CacheWriter(folder, expected))
+            return reading.run(store.CacheWriter(folder, expected, state))
         return reading.run(store.MemoryWriter())
 
     # Splitting and describing

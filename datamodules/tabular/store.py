@@ -109,13 +109,15 @@ class CacheWriter:
     Args:
         folder: The cache's folder.
         expected: Bytes that it will take, to see beforehand that there is room.
+        files: The files that it is read from, as `fingerprint` gives them. Caches of what they
+            were before, which nothing reads again, are removed when this one is complete.
 
     Raises:
         UserError: If there is no room, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, expected: int) -> None:
-        self.folder, self.expected = folder, expected
+    def __init__(self, folder: Path, expected: int, files: list[list[Any]]) -> None:
+        self.folder, self.expected, self.files = folder, expected, files
         with self._room():
             folder.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(folder.parent).free < expected:
@@ -143,6 +145,7 @@ class CacheWriter:
         with self._room():
             self._close()
             meta = {**description, "report": asdict(description["report"]), "format": FORMAT}
+            meta["files"] = self.files
             meta["bytes"] = [(self._temporary / n).stat().st_size for n in (ROWS, TARGETS)]
             (self._temporary / META).write_text(json.dumps(meta))
             with contextlib.suppress(OSError):  # another process may put the same one there
@@ -150,6 +153,7 @@ class CacheWriter:
                 self._temporary.replace(self.folder)
         table = load(self.folder)
         self.discard()
+        _remove_outdated(self.folder.parent, self.files)
         if table is None:
             raise UserError(f"The cache {self.folder} vanished; run again, or use --data.cache no.")
         return table
@@ -186,6 +190,16 @@ class CacheWriter:
                 f"{trouble}, name another folder with --data.cache_dir, or keep the table in "
                 "memory with --data.cache no."
             ) from error
+
+
+def _remove_outdated(folder: Path, files: list[list[Any]]) -> None:
+    """Remove caches of these files as they were before they changed."""
+    now = {path: state for path, *state in files}
+    for meta in folder.glob(f"*/{META}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            cached = json.loads(meta.read_text())["files"]
+            if any(path in now and now[path] != state for path, *state in cached):
+                shutil.rmtree(meta.parent, ignore_errors=True)
 
 
 def _existing(path: Path) -> Path:
@@ -230,6 +244,7 @@ def load(folder: Path) -> Table | None:
         sizes = [(folder / name).stat().st_size for name in (ROWS, TARGETS)]
         if meta.pop("format") != FORMAT or meta.pop("bytes") != sizes:
             return None
+        meta.pop("files", None)
         meta["report"] = Report(**meta["report"])
         targets = len(meta["target_columns"]) + bool(meta["split_values"])
         features = len(meta["numeric"]) + len(meta["categories"])

@@ -293,6 +293,17 @@ def test_a_changed_file_is_read_anew(file, tmp_path):
     assert "d" in changed.preprocessing["categorical"][0]["vocabulary"]
 
 
+def test_caches_of_a_file_as_it_was_are_removed(file, tmp_path):
+    path, folder = file(GOOD), tmp_path / "cache"
+    options = {"cache": "yes", "cache_dir": str(folder)}
+    table(path, **options)
+    table(path, **options, missing=["nil"])
+    assert len(list(folder.iterdir())) == 2  # the same file, read in two ways
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    table(path, **options)
+    assert len(list(folder.iterdir())) == 1
+
+
 def test_no_room_for_the_cache(file, tmp_path, monkeypatch):
     usage = store.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=10))
@@ -304,7 +315,7 @@ def test_no_room_for_the_cache(file, tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_while_the_cache_is_written(file, tmp_path):
     # /dev/full answers every write with "no space left on device".
-    writer = store.CacheWriter(tmp_path / "cache" / "t", 10)
+    writer = store.CacheWriter(tmp_path / "cache" / "t", 10, [])
     writer._rows = open("/dev/full", "wb", buffering=0)  # noqa: SIM115, PTH123
     with pytest.raises(UserError, match="No room"):
         writer.write(np.zeros((2, 2), np.float32), np.zeros((2, 1)))
