@@ -275,7 +275,7 @@ def shared_run_folder(root: Path, name: str) -> Path:
     """
     if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
         return Path(os.environ["ZOO_RUN_FOLDER"])
-    if torch.distributed.is_torchelastic_launched():
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(address, port, is_master=False)
         if os.environ["RANK"] == "0":
