@@ -138,6 +138,10 @@ class ZooModule(Network):
             self.hparams["layer_decay"],
         )
 
+    def on_fit_start(self) -> None:
+        """Set training mode, as Lightning does not: loaded weights come in evaluation mode."""
+        self.train()
+
     def on_train_start(self) -> None:
         """Take the teacher along to the device, and pick up what a training that goes on needs.
 

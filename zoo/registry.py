@@ -254,7 +254,7 @@ def create_model(
         overrides: Arguments of the network, such as `hidden_dim=256`.
 
     Returns:
-        The network, in training mode.
+        The network, ready for `Trainer.fit`; a pretrained one in evaluation mode until then.
 
     Raises:
         UserError: If there is no such network, or no weights for it.

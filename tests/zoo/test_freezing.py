@@ -8,8 +8,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from toy import ONE_CYCLE, Numbers, network, trainer, weights
+from toy import ONE_CYCLE, SGD, Numbers, network, trainer, weights
 
+from zoo import load_weights
 from zoo.callbacks.interruption import RandomState
 from zoo.errors import UserError
 
@@ -33,6 +34,19 @@ def test_the_optimizer_holds_what_learns_and_nothing_else(tmp_path: Path) -> Non
     fit.fit(model, datamodule=data)
     (group,) = fit.optimizers[0].param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in model.head.parameters()]
+
+
+def test_loaded_weights_are_trained_in_training_mode(tmp_path: Path) -> None:
+    """Lightning leaves the mode as it is, and what is loaded is in evaluation mode."""
+    data = Numbers()
+    network(data, norm="batch", dropout=0.5).save_pretrained(tmp_path)
+    model = load_weights(tmp_path, optimizer=SGD)
+    assert not model.training
+    running = [b.clone() for name, b in model.named_buffers() if "running_mean" in name]
+    trainer(tmp_path, epochs=1).fit(model, datamodule=data)
+    moved = [b for name, b in model.named_buffers() if "running_mean" in name]
+    assert running
+    assert not any(torch.equal(a, b) for a, b in zip(running, moved, strict=True))
 
 
 def test_frozen_norms_and_dropout_stay_in_evaluation_mode() -> None:

@@ -76,9 +76,7 @@ def test_best_weights_are_those_of_the_best_validation(run_cli: Run) -> None:
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     weights = load_file(folder / "weights.safetensors")
     assert all(torch.equal(weights[name], value) for name, value in best["state_dict"].items())
-    (scores,) = (
-        state for name, state in best["callbacks"].items() if name.startswith("ModelCheckpoint")
-    )
+    (scores,) = (state for name, state in best["callbacks"].items() if name.startswith("KeepBest"))
     measured = card(folder)["metrics"]["accuracy/val"]
     assert measured == pytest.approx(scores["best_model_score"].item(), abs=1e-6)
 
