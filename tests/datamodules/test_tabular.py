@@ -1,55 +1,14 @@
-"""Columns, targets, splits and the fitted preprocessing of a table."""
+"""Columns and targets: what a table is taken for."""
 
-import json
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tables import N, kinds
 
 from datamodules import Tabular, UserError
-from datamodules.tabular import rows as rows_room
-from datamodules.tabular.encode import encode_frame
-
-N = 200
-
-
-@pytest.fixture
-def people():
-    """A table of every kind of column, with something missing in most of them."""
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "person_id": np.arange(1000, 1000 + N),
-            "age": rng.integers(18, 80, N).astype(float),
-            "income": np.exp(rng.normal(10, 1.5, N)).round(2),
-            "member": rng.choice(["yes", "no"], N),
-            "plan": rng.choice(["basic", "plus", "pro"], N),
-            "joined": pd.date_range("2020-01-01", periods=N, freq="31h").strftime("%Y-%m-%d %H:%M"),
-            "comment": [f"text number {i} of many" for i in range(N)],
-            "left": rng.choice(["stays", "leaves"], N, p=[0.8, 0.2]),
-        }
-    )
-    frame.loc[rng.random(N) < 0.1, ["age"]] = np.nan
-    frame.loc[rng.random(N) < 0.1, ["plan"]] = np.nan
-    return frame
-
-
-@pytest.fixture
-def table(tmp_path):
-    def make(frame, target, **options):
-        path = tmp_path / "t.csv"
-        frame.to_csv(path, index=False)
-        data = Tabular(str(path), target, **options)
-        data.setup()
-        return data
-
-    return make
-
-
-def kinds(data):
-    return {column["name"]: column["kind"] for column in data.preprocessing["columns"]}
 
 
 def test_kinds_of_columns(table, people):
@@ -170,157 +129,6 @@ def test_class_weights(table, people):
     assert weights == pytest.approx([0.5 / (1 - share), 0.5 / share], rel=1e-5)
     assert table(people, "left", class_weights=[1, 3]).class_weights == [1.0, 3.0]
     assert table(people, "left").class_weights is None
-
-
-def rows_of(data):
-    return {
-        split: {tuple(row) for row in x.nan_to_num(-1).tolist()}
-        for split, (x, _) in data.splits.items()
-    }
-
-
-def test_splits_are_disjoint_seeded_and_stratified(table, people):
-    data = table(people, "left", seed=3)
-    found = rows_of(data)
-    assert [len(found[s]) for s in ("train", "val", "test")] == [140, 30, 30]
-    assert len(set.union(*found.values())) == N
-    assert rows_of(table(people, "left", seed=3)) == found
-    assert rows_of(table(people, "left", seed=4)) != found
-    shares = [y.mean().item() for _, y in data.splits.values()]
-    assert max(shares) - min(shares) < 0.04
-
-
-def test_splits_by_number(table, people):
-    data = table(people, "left", val_split=7, test_split=11)
-    assert [len(data.splits[s][0]) for s in ("train", "val", "test")] == [182, 7, 11]
-
-
-def test_splits_by_column(table, people):
-    people["part"] = ["training"] * 150 + ["dev"] * 20 + ["test"] * 30
-    data = table(people, "left", split_column="part")
-    assert [len(data.splits[s][0]) for s in ("train", "val", "test")] == [150, 20, 30]
-    assert "part" not in kinds(data)
-    people["part"] = ["train"] * 100 + ["tset"] * 100
-    with pytest.raises(UserError, match="holds 'tset'; it should say train, val or test"):
-        table(people, "left", split_column="part")
-
-
-def test_splits_by_files(table, people, tmp_path):
-    people.iloc[:40].to_csv(tmp_path / "test.csv", index=False)
-    data = table(people.iloc[40:], "left", test_path=str(tmp_path / "test.csv"))
-    assert [len(data.splits[s][0]) for s in ("train", "val", "test")] == [136, 24, 40]
-    assert data.splits["test"][0][0, 0].item() == people["age"][0]
-    people.drop(columns="left").to_csv(tmp_path / "test.csv", index=False)
-    with pytest.raises(UserError, match=r"test\.csv has no column 'left', the target"):
-        table(people, "left", test_path=str(tmp_path / "test.csv"))
-
-
-def test_the_preprocessing_is_fitted_to_the_training_rows_alone(table):
-    frame = pd.DataFrame({"x": np.r_[np.arange(100.0), np.full(20, 1e6)], "y": np.arange(120) % 2})
-    frame["k"] = ["a", "b"] * 50 + ["only in test"] * 20
-    frame["part"] = ["train"] * 90 + ["val"] * 10 + ["test"] * 20
-    data = table(frame, "y", split_column="part", scaling="standard")
-    entry = data.preprocessing["numeric"][0]
-    assert entry["mean"] == pytest.approx(44.5)
-    assert entry["std"] == pytest.approx(np.arange(90.0).std())
-    assert data.preprocessing["categorical"][0]["vocabulary"] == ["a", "b"]
-
-
-def test_robust_and_logarithmic_scales(table, people):
-    people.loc[0, "age"] = 5_000
-    robust = table(people, "left", scaling="robust").preprocessing["numeric"][0]
-    assert 40 < robust["mean"] < 60
-    assert robust["std"] < 40
-    logs = {e["name"]: e["log"] for e in table(people, "left").preprocessing["numeric"]}
-    assert logs["income"]
-    assert not logs["joined.days"]
-    plain = table(people, "left", scaling="standard").preprocessing["numeric"]
-    assert not any(entry["log"] for entry in plain)
-
-
-def test_the_preprocessing_is_plain_json(table, people):
-    described = table(people, "left", bins=8).preprocessing
-    assert json.loads(json.dumps(described)) == described
-
-
-def test_a_new_table_is_encoded_by_column_name(table, people):
-    data = table(people, "left", shuffle=False)
-    described = json.loads(json.dumps(data.preprocessing))
-    straight = encode_frame(people, described)
-    as_texts = people.astype(object).where(people.notna(), "").astype(str)
-    shuffled = as_texts[sorted(as_texts.columns, reverse=True)].assign(more="ignored")
-    torch.testing.assert_close(encode_frame(shuffled, described), straight, equal_nan=True)
-    trained_on = torch.cat([x for x, _ in data.splits.values()]).nan_to_num(-7)
-    assert {tuple(r) for r in trained_on.tolist()} == {
-        tuple(r) for r in straight.nan_to_num(-7).tolist()
-    }
-
-
-def test_unseen_categories_and_unreadable_cells_in_a_new_table(table, people):
-    described = table(people, "left").preprocessing
-    new = people.iloc[:3].astype(object)
-    new["plan"] = ["platinum", "?", "pro"]
-    new["age"] = ["old", "", "44"]
-    encoded = encode_frame(new, described)
-    assert encoded[0, -1] == -1
-    assert encoded[1, -1].isnan()
-    assert encoded[2, -1] >= 0
-    assert encoded[:2, 0].isnan().all()
-    assert encoded[2, 0] == 44
-
-
-def test_columns_that_a_new_table_lacks_are_named(table, people):
-    described = table(people, "left").preprocessing
-    new = people.drop(columns=["age"]).rename(columns={"member": "members"})
-    with pytest.raises(UserError, match=r"lacks 2 of the 5 columns.*'age', 'member' \(is it 'mem"):
-        encode_frame(new, described)
-
-
-def test_a_mapped_table_gives_what_memory_gives(table, people, tmp_path, monkeypatch):
-    whole = table(people, "left")
-    mapped = table(people, "left", cache="yes", cache_dir=str(tmp_path / "cache"))
-    for split in ("train", "val", "test"):
-        torch.testing.assert_close(
-            mapped.splits[split][0][:], whole.splits[split][0], equal_nan=True
-        )
-    assert mapped.input_shape == whole.input_shape
-    ours = [x for x, _ in mapped.val_dataloader()]
-    torch.testing.assert_close(torch.cat(ours), whole.splits["val"][0], equal_nan=True)
-    batches = [torch.cat([x, y[:, None]], 1) for x, y in mapped.train_dataloader()]
-    theirs = [torch.cat([x, y[:, None]], 1) for x, y in whole.train_dataloader()]
-    torch.testing.assert_close(torch.cat(batches), torch.cat(theirs), equal_nan=True)
-
-
-def test_a_large_table_is_shuffled_in_windows_and_every_row_is_read(table, tmp_path, monkeypatch):
-    frame = pd.DataFrame(
-        {"x": np.random.default_rng(0).permutation(5_000) * 0.5, "y": np.arange(5_000) % 2}
-    )
-    data = table(frame, "y", cache="yes", cache_dir=str(tmp_path / "cache"))
-    monkeypatch.setattr(rows_room, "WINDOWED_FROM", 0)
-    monkeypatch.setattr(rows_room, "WINDOW_BYTES", 4 * 2_000)
-    batches = data.train_dataloader()
-    first = torch.cat([x for x, _ in batches]).flatten()
-    batches.set_epoch(1)
-    second = torch.cat([x for x, _ in batches]).flatten()
-    expected = data.splits["train"][0][:].flatten()
-    assert not torch.equal(first, second)
-    for order in (first, second):
-        torch.testing.assert_close(order.sort().values, expected.sort().values)
-
-
-def test_every_rank_reads_its_own_rows_of_a_large_table(table, tmp_path, monkeypatch):
-    frame = pd.DataFrame(
-        {"x": np.random.default_rng(0).permutation(3_000) * 0.5, "y": np.arange(3_000) % 2}
-    )
-    data = table(frame, "y", cache="yes", cache_dir=str(tmp_path / "cache"))
-    monkeypatch.setattr(rows_room, "WINDOWED_FROM", 0)
-    x, y = data.splits["train"]
-    ranks = [
-        rows_room.RowBatches(x, y, 64, shuffle=True, pad=True, rank=rank, world_size=2)
-        for rank in range(2)
-    ]
-    read = torch.cat([b for r in ranks for b, _ in r]).flatten()
-    torch.testing.assert_close(read.sort().values, x[:].flatten().sort().values)
 
 
 def test_the_embedded_default_says_that_it_is_made_by_formula(monkeypatch, tmp_path):

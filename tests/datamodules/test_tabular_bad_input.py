@@ -1,45 +1,15 @@
 """Bad input: one clear message with the file, the line or column, and the fix."""
 
 import gzip
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import GOOD, read, refusal
 
 from datamodules import Tabular, UserError
-from datamodules.tabular import reading, store
-
-GOOD = "x,k,label\n" + "".join(f"{i}.5,{'abc'[i % 3]},{'yn'[i % 2]}\n" for i in range(40))
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(content, name="t.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-def refusal(path, target="label", **options):
-    """Return the message with which a table is refused; it must name the file or the option."""
-    before = Path(path).read_bytes() if Path(path).is_file() else None
-    with pytest.raises(UserError) as caught:
-        Tabular(str(path), target, **options).setup()
-    if before is not None:
-        assert Path(path).read_bytes() == before, "a file must never be changed"
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def table(path, target="label", **options):
-    data = Tabular(str(path), target, **options)
-    data.setup()
-    return data
+from datamodules.tabular import reading
 
 
 def test_a_row_with_too_many_fields(file):
@@ -59,14 +29,14 @@ def test_a_ragged_row_after_one_with_a_line_end_in_it(file):
 
 def test_ragged_rows_can_be_skipped_and_are_counted(file):
     path = file("a title\n" + GOOD + "1,a\n1,a,y,9\n\n7.5,a,y\n")
-    data = table(path, bad_rows="skip")
+    data = read(path, bad_rows="skip")
     assert sum(len(x) for x, _ in data.splits.values()) == 41
     assert "2 rows left out for a wrong number of fields" in data.profile
 
 
 def test_duplicate_column_names_are_told_apart(file):
     path = file(GOOD.replace("x,k,label", "x,x,label"))
-    data = table(path)
+    data = read(path)
     assert [c["name"] for c in data.preprocessing["columns"]] == ["x", "x.1"]
     assert "column name 'x' occurs again as column 2" in data.profile
 
@@ -97,7 +67,7 @@ def test_a_column_in_an_option_that_is_not_there(file):
 
 def test_all_missing_and_constant_columns_are_left_out_and_reported(file):
     rows = "".join(f"{i},,7,same,{i % 2}\n" for i in range(40))
-    data = table(file("x,nothing,seven,word,label\n" + rows))
+    data = read(file("x,nothing,seven,word,label\n" + rows))
     assert data.input_shape == (1,)
     assert "'nothing' has no value" in data.profile
     assert "'seven' has one value only" in data.profile
@@ -121,7 +91,7 @@ def test_a_constant_regression_target(file):
 
 
 def test_a_class_with_one_row_trains_and_is_reported(file):
-    data = table(file(GOOD + "3.5,a,z\n"))
+    data = read(file(GOOD + "3.5,a,z\n"))
     assert data.class_names == ["n", "y", "z"]
     assert (data.splits["train"][1] == 2).sum() == 1
     assert "class 'z' of 'label' has one row" in data.profile
@@ -132,13 +102,13 @@ def test_classes_of_one_row_each(file):
 
 
 def test_infinities_count_as_missing_and_are_reported(file):
-    data = table(file(GOOD + "inf,a,y\n-inf,b,n\n1e300,a,y\n"))
+    data = read(file(GOOD + "inf,a,y\n-inf,b,n\n1e300,a,y\n"))
     assert "'x': 3 infinite values count as missing" in data.profile
     assert np.isfinite(data.preprocessing["numeric"][0]["mean"])
 
 
 def test_texts_among_numbers_count_as_missing_and_are_reported(file):
-    data = table(file(GOOD + "n.b.,a,y\n"))
+    data = read(file(GOOD + "n.b.,a,y\n"))
     assert "'x': 1 cells cannot be read" in data.profile
     assert "the first: 'n.b.' in row 41" in data.profile
 
@@ -146,7 +116,7 @@ def test_texts_among_numbers_count_as_missing_and_are_reported(file):
 def test_texts_among_numbers_far_below_the_sample(file):
     rows = "".join(f"{i},{i % 2}\n" for i in range(reading.SAMPLE))
     words = "".join(f"word {i % 5},{i % 2}\n" for i in range(reading.SAMPLE))
-    data = table(file("x,label\n" + rows + words), categorical=["x"])
+    data = read(file("x,label\n" + rows + words), categorical=["x"])
     assert data.preprocessing["categorical"][0]["name"] == "x"
     # Half of the column is no numbers, so it was never one of numbers, but a key or free text.
     assert "'x' has more than 20,000 different texts" in refusal(file("x,label\n" + rows + words))
@@ -154,14 +124,12 @@ def test_texts_among_numbers_far_below_the_sample(file):
 
 def test_a_column_that_is_missing_in_the_whole_sample(file):
     rows = "".join(f",{i},{i % 2}\n" for i in range(reading.SAMPLE + 5))
-    data = table(file("late,x,label\n" + rows + "".join(f"{i}.5,{i},{i % 2}\n" for i in range(50))))
+    data = read(file("late,x,label\n" + rows + "".join(f"{i}.5,{i},{i % 2}\n" for i in range(50))))
     assert {e["name"] for e in data.preprocessing["numeric"]} == {"late", "x"}
 
 
 def test_numbers_larger_than_float32_are_told_apart(file):
-    data = table(
-        file("x,label\n" + "".join(f"{10**12 + i * i},{i % 2}\n" for i in range(0, 90, 3)))
-    )
+    data = read(file("x,label\n" + "".join(f"{10**12 + i * i},{i % 2}\n" for i in range(0, 90, 3))))
     values = np.concatenate([x.numpy() for x, _ in data.splits.values()])
     assert len(np.unique(values)) == 30
 
@@ -267,65 +235,6 @@ def test_a_file_that_changes_while_it_is_read(file, monkeypatch):
     monkeypatch.setattr(reading.TableFile, "chunks", growing)
     with pytest.raises(UserError, match=r"t\.csv changed while it was read"):
         Tabular(str(path), "label").setup()
-
-
-def test_a_cache_that_was_cut_short_is_made_again(file, tmp_path):
-    path, folder = file(GOOD), tmp_path / "cache"
-    first = table(path, cache="yes", cache_dir=str(folder)).splits["train"][0][:]
-    rows = next(folder.glob("*/rows.f32"))
-    for damage in (rows.read_bytes()[:-4], b""):
-        rows.write_bytes(damage)
-        again = table(path, cache="yes", cache_dir=str(folder)).splits["train"][0][:]
-        np.testing.assert_array_equal(again.numpy(), first.numpy())
-        assert len(rows.read_bytes()) == 40 * 2 * 4
-    next(folder.glob("*/table.json")).write_text("{")
-    table(path, cache="yes", cache_dir=str(folder))
-    assert [p.name[0] for p in folder.iterdir()] == ["t"], "nothing temporary is left behind"
-
-
-def test_a_changed_file_is_read_anew(file, tmp_path):
-    options = {"cache": "yes", "cache_dir": str(tmp_path / "cache")}
-    path = file(GOOD)
-    table(path, **options)
-    path.write_text(GOOD.replace(",a,", ",d,"))
-    os.utime(path, ns=(1, 1))
-    changed = table(path, **options)
-    assert "d" in changed.preprocessing["categorical"][0]["vocabulary"]
-
-
-def test_caches_of_a_file_as_it_was_are_removed(file, tmp_path):
-    path, folder = file(GOOD), tmp_path / "cache"
-    options = {"cache": "yes", "cache_dir": str(folder)}
-    table(path, **options)
-    table(path, **options, missing=["nil"])
-    assert len(list(folder.iterdir())) == 2  # the same file, read in two ways
-    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
-    table(path, **options)
-    assert len(list(folder.iterdir())) == 1
-
-
-def test_no_room_for_the_cache(file, tmp_path, monkeypatch):
-    usage = store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=10))
-    message = refusal(file(GOOD), cache="yes", cache_dir=str(tmp_path / "cache"))
-    assert "No room for the table's cache" in message
-    assert "--data.cache_dir" in message
-    assert "--data.cache no" in message
-
-
-def test_a_disk_that_fills_while_the_cache_is_written(file, tmp_path):
-    # /dev/full answers every write with "no space left on device".
-    writer = store.CacheWriter(tmp_path / "cache" / "t", 10, [])
-    writer._rows = open("/dev/full", "wb", buffering=0)  # noqa: SIM115, PTH123
-    with pytest.raises(UserError, match="No room"):
-        writer.write(np.zeros((2, 2), np.float32), np.zeros((2, 1)))
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_a_cache_folder_that_cannot_be_written(file, tmp_path):
-    (tmp_path / "cache").write_text("a file is in the way")
-    message = refusal(file(GOOD), cache="yes", cache_dir=str(tmp_path / "cache"))
-    assert "cannot be written" in message
 
 
 @pytest.mark.parametrize(
