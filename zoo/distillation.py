@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.errors import DoesNotFitData, UserError
+from zoo.preprocessing import read_the_same
 
 if TYPE_CHECKING:
     from zoo.network import Network
@@ -83,15 +84,8 @@ def _require_same_task(student: "Network", teacher: "Network", name: str) -> Non
             f"--model.teacher {name} knows {', '.join(teacher.class_names)}; "
             f"these data have {', '.join(student.class_names)}."
         )
-    if _input(teacher) != _input(student):
+    ours, theirs = student.hparams, teacher.hparams
+    if ours["input_shape"] != theirs["input_shape"] or not read_the_same(
+        ours["preprocessing"], theirs["preprocessing"]
+    ):
         raise TeacherDoesNotFit(f"--model.teacher {name} reads other input than these data.")
-
-
-def _input(network: "Network") -> tuple[object, ...]:
-    """Return what two networks must have in common to read the same batch.
-
-    Pixels may be scaled in each network's own way; columns and words have places of their own.
-    """
-    preprocessing = network.hparams["preprocessing"]
-    kind = preprocessing["kind"]
-    return network.hparams["input_shape"], kind if kind == "pixels" else preprocessing

@@ -60,6 +60,15 @@ class Tokens(nn.Module):
         return self.embedding(x)
 
 
+def read_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether networks with these preprocessings can read the same raw batch.
+
+    Pixels are pixels, scaled as each likes; columns and words have places that only their own data
+    agree with.
+    """
+    return one == other or one["kind"] == other["kind"] == "pixels"
+
+
 def build(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> nn.Module:
     """Build the module that turns raw batches into what the backbone reads.
 

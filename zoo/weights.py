@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.classes import class_at
 from zoo.errors import UserError
+from zoo.preprocessing import read_the_same
 from zoo.registry import pretrained_path
 
 if TYPE_CHECKING:
@@ -224,8 +225,7 @@ def load_backbone(model: "ZooModule", path: Path) -> str:
     state = source.state_dict()
     same_classes = source.class_names == model.class_names
     old, new = source.hparams["preprocessing"], model.hparams["preprocessing"]
-    # Pixels are pixels; but columns and words have places that only their own data agree with.
-    same_input = old == new or old["kind"] == new["kind"] == "pixels"
+    same_input = read_the_same(old, new)
     left_out = [] if same_classes else ["head."]
     left_out += [] if same_input else ["preprocess."]
     own = model.state_dict()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoo.cli.front import listing
 from zoo.errors import UserError
-from zoo.registry import DATAMODULES, find_recipe, list_models
+from zoo.registry import DATAMODULES, find_recipe, list_models, pretrained_path
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +39,8 @@ def portrait(name: str) -> str:
     recipe = find_recipe(name)
     from zoo.cli.console import quiet, table
     from zoo.layers import layer_rows
-    from zoo.registry import create_model, model_card
+    from zoo.registry import create_model
+    from zoo.weights import card_path, read_card
 
     quiet()
     model = create_model(name)
@@ -55,12 +56,15 @@ def portrait(name: str) -> str:
     lines = [f"{recipe.name}: {recipe.summary}", ""]
     lines += [f"{title:11} {text}" for title, text in facts.items() if text]
     lines += ["", table(layer_rows(model), ["layer", "kind", "output shape", "parameters"])]
-    if list_models(f"{recipe.name}*", pretrained=True):
-        card = model_card(recipe.name)
+    weights = None
+    with contextlib.suppress(UserError):  # most have none
+        weights = pretrained_path(recipe.name)
+    if weights:
+        card = read_card(card_path(weights))
         # Figures on other test files than the published ones would mislead.
         split = "/val" if "unpublished_files" in card.dataset else "/test"
         metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith(split))
-        lines += ["", f"weights     {metrics}", f"sha256      {card.sha256}"]
+        lines += ["", f"weights     {card.name}: {metrics}", f"sha256      {card.sha256}"]
     return "\n".join(lines)
 
 
@@ -70,9 +74,7 @@ def pairings(name: str) -> list[str]:
 
     readable = []
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # made-up tables and images show shapes as well as real ones
+        warnings.simplefilter("ignore")  # data made by formula shows shapes as well as real data
         for data in sorted(set(DATAMODULES) - {"tabular"}):
             with contextlib.suppress(UserError):
                 create_model(name, datamodule=create_datamodule(data))
