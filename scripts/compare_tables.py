@@ -28,8 +28,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from datamodules import Tabular
 from zoo import create_model
-from zoo.cli.console import quiet
-from zoo.registry import find_recipe
+from zoo.console import quiet
+from zoo.recipe import find_recipe
 
 PUBLISHED = {
     "water_potability.csv": {"target": "Potability"},

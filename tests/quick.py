@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, Trainer
 import zoo
 from datamodules import TensorDataModule
 from zoo import ZooModule
-from zoo.registry import find_recipe
+from zoo.learning import SETTINGS
+from zoo.recipe import find_recipe
 
 
 def data_of(name: str, **overrides: Any) -> TensorDataModule:
@@ -26,7 +27,9 @@ def network_and_data(
 ) -> tuple[ZooModule, TensorDataModule]:
     """Return a recipe's network and data, with arguments of either changed."""
     datamodule = data_of(name, **data or {})
-    return zoo.create_model(name, datamodule=datamodule, **overrides), datamodule
+    learning = {k: overrides.pop(k) for k in SETTINGS if k in overrides}
+    model = zoo.create_model(name, datamodule=datamodule, learning=learning, **overrides)
+    return model, datamodule
 
 
 class LossPerUpdate(Callback):

@@ -6,16 +6,19 @@ Names are resolved when first used: `import zoo` imports no torch.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "create_datamodule": "zoo.registry",
     "create_model": "zoo.registry",
-    "find_recipe": "zoo.registry",
-    "list_models": "zoo.registry",
     "model_card": "zoo.registry",
+    "find_recipe": "zoo.recipe",
+    "list_models": "zoo.recipe",
     "load_weights": "zoo.weights",
     "save_weights": "zoo.weights",
+    "fit": "zoo.run",
+    "DataSpec": "datamodules.spec",
+    "Learning": "zoo.learning",
     "ZooModule": "zoo.module",
     "UserError": "zoo.errors",
 }

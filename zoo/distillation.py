@@ -1,23 +1,23 @@
 """Distillation: a network learns what another one takes for likely, not the labels alone."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.errors import DoesNotFitData, UserError
+from zoo.errors import DoesNotFitData
+from zoo.learning import Learning
+from zoo.network import Network
 from zoo.preprocessing import read_the_same
-
-if TYPE_CHECKING:
-    from zoo.network import Network
+from zoo.weights import load_weights
 
 
 class TeacherDoesNotFit(DoesNotFitData):
     """The teacher reads other data or knows other classes."""
 
     notice = "This recipe's teacher is for other data, so there is none."
-    usual: ClassVar[dict[str, Any]] = {"teacher": None}
+    fallback: ClassVar[dict[str, Any]] = {"teacher": None}
 
 
 class Distillation:
@@ -29,25 +29,18 @@ class Distillation:
 
     Args:
         student: The network that learns.
-        teacher: A name of `zoo.list_models(pretrained=True)`, a run directory or a weights file.
-        weight: Share of the teacher in the loss, from 0 to 1; the labels have the rest.
-        temperature: What logits are divided by before the softmax of either network.
+        learning: Its settings `teacher`, `teacher_weight` (the teacher's share of the loss) and
+            `temperature` (what the logits of either are divided by before the softmax).
 
     Raises:
-        UserError: If there are no such weights, or a number is out of range.
+        UserError: If there are no such weights.
         TeacherDoesNotFit: If the teacher reads other data or knows other classes.
     """
 
-    def __init__(self, student: "Network", teacher: str, weight: float, temperature: float) -> None:
-        from zoo.weights import load_weights
-
-        if not 0 <= weight <= 1:
-            raise UserError(f"--model.teacher_weight is a share from 0 to 1, not {weight}.")
-        if temperature <= 0:
-            raise UserError(f"--model.temperature must be positive, not {temperature}.")
-        self.weight, self.temperature = weight, temperature
-        self.teacher = load_weights(teacher).requires_grad_(False)
-        _require_same_task(student, self.teacher, teacher)
+    def __init__(self, student: Network, learning: Learning) -> None:
+        self.weight, self.temperature = learning.teacher_weight, learning.temperature
+        self.teacher = load_weights(learning.teacher).requires_grad_(False)
+        _require_same_task(student, self.teacher, learning.teacher)
 
     def to(self, device: torch.device) -> Self:
         """Move the teacher."""
@@ -74,18 +67,18 @@ class Distillation:
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
 
 
-def _require_same_task(student: "Network", teacher: "Network", name: str) -> None:
-    if student.hparams["task"] != "multiclass":
+def _require_same_task(student: Network, teacher: Network, name: str) -> None:
+    ours, theirs = student.spec, teacher.spec
+    if ours.task != "multiclass":
         raise TeacherDoesNotFit(
-            f"--model.teacher is for several classes; this is a {student.hparams['task']} task."
+            f"--learning.teacher is for several classes; this is a {ours.task} task."
         )
-    if teacher.class_names != student.class_names:
+    if ours.class_names != theirs.class_names:
         raise TeacherDoesNotFit(
-            f"--model.teacher {name} knows {', '.join(teacher.class_names)}; "
-            f"these data have {', '.join(student.class_names)}."
+            f"--learning.teacher {name} knows {', '.join(theirs.class_names)}; "
+            f"these data have {', '.join(ours.class_names)}."
         )
-    ours, theirs = student.hparams, teacher.hparams
-    if ours["input_shape"] != theirs["input_shape"] or not read_the_same(
-        ours["preprocessing"], theirs["preprocessing"]
+    if ours.input_shape != theirs.input_shape or not read_the_same(
+        ours.preprocessing, theirs.preprocessing
     ):
-        raise TeacherDoesNotFit(f"--model.teacher {name} reads other input than these data.")
+        raise TeacherDoesNotFit(f"--learning.teacher {name} reads other input than these data.")

@@ -8,12 +8,12 @@ __all__ = ["DoesNotFitData", "UserError", "nearest", "unknown"]
 
 
 class DoesNotFitData(UserError):
-    """An argument of a network does not fit its data: a recipe's, say, paired with other data.
+    """A setting does not fit the data: that of a recipe, say, paired with other data.
 
     Attributes:
-        notice: What to tell a user who did not ask for the argument, but took a recipe with it.
-        usual: The network's arguments that fit any data, to take instead.
+        notice: What to tell a user who did not ask for the setting, but took a recipe with it.
+        fallback: Settings of `learning` that fit any data, to take instead.
     """
 
     notice: ClassVar[str]
-    usual: ClassVar[dict[str, Any]]
+    fallback: ClassVar[dict[str, Any]]

@@ -7,10 +7,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from datamodules import TensorDataModule
+from zoo.cards import Card, card_path, read_card
 from zoo.classes import class_at
 from zoo.errors import UserError
+from zoo.learning import Learning
 from zoo.registry import instantiate
-from zoo.weights import Card, card_path, load_weights, read_card
+from zoo.weights import load_weights
 
 
 def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
@@ -55,6 +57,7 @@ def measure(
         UserError: If there is no card, or it names no data.
     """
     card = read_card(card_path(weights))
+    # Not by way of a run: nothing is trained and nothing written.
     trainer = pl.Trainer(
         accelerator="cpu" if card.device.startswith("cpu") else "auto",
         precision=precision or card.precision,
@@ -64,6 +67,14 @@ def measure(
         enable_checkpointing=False,
     )
     model, data = load_weights(weights), data or data_of(card)
+    trained = Learning.of(card.recipe.get("learning"))
+    model.learn(
+        Learning(
+            loss=trained.loss,
+            output_activation=trained.output_activation,
+            class_weights=trained.class_weights or data.class_weights,
+        )
+    )
     metrics: dict[str, float] = {}
     for split in splits:
         evaluate = trainer.test if split == "test" else trainer.validate

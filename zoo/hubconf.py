@@ -7,7 +7,8 @@ from pathlib import Path
 # torch.hub puts this folder on the path, not the checkout that holds the packages.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from zoo.registry import create_model, list_models
+from zoo.recipe import list_models
+from zoo.registry import create_model
 
 dependencies = ["torch", "lightning", "torchmetrics", "safetensors", "yaml"]
 

@@ -7,87 +7,49 @@ numerically stable, and legal under mixed precision. `bce` and `nll` are the doc
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.errors import DoesNotFitData, UserError
+from zoo.learning import LOSSES_OF_TASK, Learning, OutputActivation
 
-LossName = Literal["bce", "bce_with_logits", "cross_entropy", "kl_div", "l1", "mse", "nll"]
-OutputActivation = Literal["none", "sigmoid", "softmax"]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-
-# The first is the default.
-LOSSES_OF_TASK: dict[str, tuple[str, ...]] = {
-    "binary": ("bce_with_logits", "bce", "mse", "l1"),
-    "multiclass": ("cross_entropy", "nll", "kl_div", "bce_with_logits", "bce", "mse", "l1"),
-    "regression": ("mse", "l1"),
-}
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+_ACTIVATIONS: dict[OutputActivation, Callable[[Tensor], Tensor]] = {
     "none": lambda logits: logits,
     "sigmoid": torch.sigmoid,
     "softmax": lambda logits: torch.softmax(logits, dim=-1),
 }
 
-#: What stands for a task's usual loss, of the network's arguments.
-USUAL_LOSS: dict[str, Any] = {"loss": None, "output_activation": "none", "label_smoothing": 0.0}
-
-
-class LossDoesNotFit(DoesNotFitData):
-    """The loss is none of the task's."""
-
-    notice = "This recipe's loss is for other data, so the usual one is taken."
-    usual = USUAL_LOSS
-
 
 def build_loss(
     task: str,
-    name: str | None = None,
+    learning: Learning | None = None,
     *,
-    output_activation: OutputActivation = "none",
-    label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
+    smooth: bool = True,
 ) -> LossFunction:
     """Return `loss(logits, target) -> scalar`, the mean over a batch.
 
     Args:
         task: `binary`, `multiclass` or `regression`; decides the form of the targets.
-        name: One of the task's losses; its usual one if None.
-        output_activation: What `mse` and `l1` compare with the target: the outputs themselves, or
-            their sigmoid or softmax.
-        label_smoothing: For `cross_entropy`: the share of probability spread over all classes.
+        learning: Which loss, and its options; the task's default one if None.
         class_weights: For classification: weights of shape (classes,), two of them if binary.
+        smooth: Whether labels are smoothed, as they are in training alone.
 
     Raises:
         LossDoesNotFit: If the loss, or an option of it, does not fit the task.
     """
-    fitting = LOSSES_OF_TASK[task]
-    name = name or fitting[0]
-    if name not in fitting:
-        raise LossDoesNotFit(
-            f"--model.loss {name} does not fit a {task} task; these do: {', '.join(fitting)}."
-        )
-    if task == "regression" and output_activation != "none":
-        # The loss would compare a sigmoid with the target, and the prediction would be without it.
-        raise LossDoesNotFit(
-            f"--model.output_activation {output_activation} belongs to classes; a regression "
-            "compares its outputs as they are: --model.output_activation none."
-        )
-    if not 0 <= label_smoothing < 1:
-        raise UserError(
-            f"--model.label_smoothing must be 0 or more and below 1, not {label_smoothing}."
-        )
-    if label_smoothing and name != "cross_entropy":
-        raise LossDoesNotFit(f"--model.label_smoothing belongs to cross_entropy, not to {name}.")
+    learning = learning or Learning()
+    learning.check_task(task)
+    name = learning.loss or LOSSES_OF_TASK[task][0]
+    activate = _ACTIVATIONS[learning.output_activation]
     if task == "multiclass":
-        return _multiclass(name, _ACTIVATIONS[output_activation], label_smoothing, class_weights)
+        return _multiclass(name, activate, learning.label_smoothing * smooth, class_weights)
     if task == "binary":
-        return _binary(name, _ACTIVATIONS[output_activation], class_weights)
-    compare = _elementwise(name, _ACTIVATIONS[output_activation])
+        return _binary(name, activate, class_weights)
+    compare = _elementwise(name, activate)
     return lambda logits, target: compare(logits, target.reshape(logits.shape)).mean()
 
 

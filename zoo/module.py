@@ -1,18 +1,23 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 
+from datamodules.spec import DataSpec, Task
 from zoo.distillation import Distillation
 from zoo.errors import UserError
 from zoo.freezing import matching
-from zoo.losses import USUAL_LOSS, LossFunction, LossName, OutputActivation, build_loss
+from zoo.learning import DEFAULT_LOSS, Learning
+from zoo.losses import LossFunction, build_loss
 from zoo.network import Network, as_buffer
 from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
-from zoo.tasks import TaskName
+from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
 
@@ -20,105 +25,88 @@ EVALUATION_SPLITS = ("val", "test")
 class ZooModule(Network):
     """A network that learns: its loss, its metrics and its optimizer.
 
-    An architecture sets `self.backbone` and `self.head`, whatever they are made of, and calls
-    `self.finish()` as the last line of its `__init__`. The rest is here and in `Network`.
+    An architecture sets `self.backbone` and `self.head`, whatever they are made of; the rest is
+    here and in `Network`. How it learns is an object of its own, that `learn` takes; until then it
+    learns with its task's default loss and Adam.
 
     Args:
-        class_weights: A weight for each class in the loss. Follows the data.
-        loss: The loss; the task's usual one if not given.
-        output_activation: What the losses mse and l1 compare with the target: the outputs as they
-            are, their sigmoid or their softmax.
-        label_smoothing: Share of the probability that cross_entropy spreads over all classes.
-        l1_penalty: Factor of the L1 norm of all weights, added to the training loss.
-        l2_penalty: Factor of the L2 norm (not squared) of all weights, added to the training loss.
-        teacher: Weights of a network to learn from beside the labels: a name of
-            `zoo.list_models(pretrained=True)`, a run directory or a file.
-        teacher_weight: Share of the teacher in the training loss, from 0 to 1.
-        temperature: What softens the probabilities that are learnt from the teacher.
-        unfreeze_at_epoch: Epoch before which `freeze` holds; for the whole training if not given.
-        head_lr: Learning rate of the head; the optimizer's if not given.
-        layer_decay: Factor from each layer's learning rate to that of the layer below.
-        optimizer: Class path and arguments of the optimizer, as a recipe has them.
-        lr_scheduler: Class path and arguments of the learning rate's schedule.
-        kwargs: What every `Network` takes.
+        spec: The data that it is for, as `datamodule.spec` gives them.
     """
 
-    def __init__(
-        self,
-        class_weights: list[float] | None = None,
-        loss: LossName | None = None,
-        output_activation: OutputActivation = "none",
-        label_smoothing: float = 0.0,
-        l1_penalty: float = 0.0,
-        l2_penalty: float = 0.0,
-        teacher: str | None = None,
-        teacher_weight: float = 0.9,
-        temperature: float = 4.0,
-        unfreeze_at_epoch: int | None = None,
-        head_lr: float | None = None,
-        layer_decay: float | None = None,
-        optimizer: dict[str, Any] | None = None,
-        lr_scheduler: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if unfreeze_at_epoch is not None and not self.hparams["freeze"]:
-            raise UserError("unfreeze_at_epoch needs freeze, such as freeze=['backbone'].")
-        self.register_buffer("class_weights", as_buffer(class_weights))
-        self._build_loss()  # a loss that does not fit is refused now, not in the first step
+    def __init__(self, spec: DataSpec | Mapping[str, Any]) -> None:
+        super().__init__(spec)
+        self.learning = Learning()
+        self.register_buffer("class_weights", None, persistent=False)
         self._distillation: Distillation | None = None
-        if teacher is not None:
-            self._distillation = Distillation(self, teacher, teacher_weight, temperature)
         self._train_sums: Tensor | None = None
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
 
+    def learn(self, learning: Learning | Mapping[str, Any]) -> Self:
+        """Say how the network learns from here on: its loss, what is frozen, who teaches it.
+
+        `learning.init` is for a new network and is applied where that is made: here it would
+        overwrite weights.
+
+        Raises:
+            DoesNotFitData: If the loss or the teacher are for other data.
+            UserError: If a pattern of `freeze` matches nothing, or there is no such teacher.
+        """
+        learning = Learning.of(learning)
+        learning.check_task(self.spec.task)
+        if learning.class_weights and len(learning.class_weights) != len(self.class_names):
+            raise UserError(
+                f"--learning.class_weights has {len(learning.class_weights)} weights for "
+                f"{len(self.class_names)} classes."
+            )
+        self._distillation = Distillation(self, learning) if learning.teacher else None
+        self.class_weights = as_buffer(learning.class_weights)
+        self.learning = learning
+        return self.freeze(*learning.freeze) if learning.freeze else self
+
     def reset_head(
-        self,
-        num_classes: int,
-        class_names: list[str] | None = None,
-        task: TaskName | None = None,
+        self, num_classes: int, class_names: list[str] | None = None, task: Task | None = None
     ) -> None:
         """Replace the head by a new, untrained one, as `Network.reset_head` says.
 
         Class weights and a teacher were the old classes'; the loss of another task is that task's
-        usual one.
+        default one.
         """
-        before = self.hparams["task"]
+        before = self.spec.task
         super().reset_head(num_classes, class_names, task)
         self.class_weights = None
         self._distillation = None
-        self.hparams.update(class_weights=None, teacher=None)
-        if self.hparams["task"] != before:
-            self.hparams.update(USUAL_LOSS)
+        self.learning = self.learning.without_classes()
+        if self.spec.task != before:
+            self.learning = replace(self.learning, **DEFAULT_LOSS)
 
-    def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
-        super()._set_task(task, num_outputs, class_names)
+    def _set_spec(self, spec: DataSpec) -> None:
+        super()._set_spec(spec)
         # Metrics are state of a run, not of the network: in a dict they stay out of its weights.
         self._metrics: dict[str, tuple[MeanMetric, MetricCollection]] = {}
 
-    # Optimisation
+    # Optimization
 
     def configure_optimizers(self) -> Any:
         """Build the recipe's optimizer over the trainable parameters, and its schedule."""
-        spec = self.hparams["optimizer"] or {"class_path": "torch.optim.Adam"}
+        spec = self.learning.optimizer or {"class_path": "torch.optim.Adam"}
         # What an unfreezing adds later has groups of its own, so a resume after it finds as many.
         groups = self._groups(scheduled=False) + self._groups(scheduled=True)
         if not groups:
             raise UserError("Every parameter is frozen: nothing would learn. Freeze fewer.")
         optimizer = build_optimizer(spec, groups)
-        if not self.hparams["lr_scheduler"]:
+        if not self.learning.lr_scheduler:
             return optimizer
         steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
         return {
             "optimizer": optimizer,
-            "lr_scheduler": build_scheduler(self.hparams["lr_scheduler"], optimizer, steps),
+            "lr_scheduler": build_scheduler(self.learning.lr_scheduler, optimizer, steps),
         }
 
     def _in_schedule(self) -> set[str]:
         """Return the names of the parameters that an unfreezing is planned for."""
-        if self.hparams["unfreeze_at_epoch"] is None:
+        if self.learning.unfreeze_at_epoch is None:
             return set()
-        return set().union(*(matching(self, self.head, p) for p in self.hparams["freeze"]))
+        return set().union(*(matching(self, self.head, p) for p in self.learning.freeze))
 
     def _groups(self, scheduled: bool) -> list[dict[str, Any]]:
         """Return groups of the trainable parameters inside or outside the unfreezing schedule."""
@@ -128,14 +116,14 @@ class ZooModule(Network):
             for name, p in self.named_parameters()
             if p.requires_grad and (name in in_schedule) == scheduled
         ]
-        spec = self.hparams["optimizer"] or {}
+        spec = self.learning.optimizer or {}
         return parameter_groups(
             self,
             self.head,
             chosen,
             spec.get("init_args", {}).get("lr"),
-            self.hparams["head_lr"],
-            self.hparams["layer_decay"],
+            self.learning.head_lr,
+            self.learning.layer_decay,
         )
 
     def on_fit_start(self) -> None:
@@ -159,9 +147,9 @@ class ZooModule(Network):
 
     def _unfreeze_when_due(self) -> None:
         waiting = self._in_schedule().intersection(self.frozen)
-        if not waiting or self.current_epoch < self.hparams["unfreeze_at_epoch"]:
+        if not waiting or self.current_epoch < self.learning.unfreeze_at_epoch:
             return
-        self.unfreeze(*self.hparams["freeze"])
+        self.unfreeze(*self.learning.freeze)
         add_groups(
             self.optimizers(use_pl_optimizer=False),
             self._groups(scheduled=True),
@@ -181,19 +169,18 @@ class ZooModule(Network):
 
     def _build_loss(self) -> LossFunction:
         return build_loss(
-            self.hparams["task"],
-            self.hparams["loss"],
-            output_activation=self.hparams["output_activation"],
-            label_smoothing=self.hparams["label_smoothing"] if self.training else 0.0,
+            self.spec.task,
+            self.learning,
             class_weights=self.class_weights,
+            smooth=self.training,
         )
 
     def penalty(self) -> Tensor:
         """Return the L1 and L2 penalties: factors times the norms of all weights as one vector."""
         weights = torch.cat([p.flatten() for n, p in self.named_parameters() if p.ndim > 1])
-        return self.hparams["l1_penalty"] * torch.linalg.vector_norm(weights, 1) + self.hparams[
-            "l2_penalty"
-        ] * torch.linalg.vector_norm(weights, 2)
+        norms = (torch.linalg.vector_norm(weights, order) for order in (1, 2))
+        factors = self.learning.l1_penalty, self.learning.l2_penalty
+        return sum(factor * norm for factor, norm in zip(factors, norms, strict=True))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch; its sums stay on the device until the epoch ends."""
@@ -202,7 +189,7 @@ class ZooModule(Network):
         loss = self.loss(logits, target)
         if self._distillation is not None:
             loss = self._distillation(x, logits, loss)
-        if self.hparams["l1_penalty"] or self.hparams["l2_penalty"]:
+        if self.learning.l1_penalty or self.learning.l2_penalty:
             loss = loss + self.penalty()
         # A self.log here would cost 270 microseconds a step; these sums cost about 20.
         with torch.no_grad():
@@ -224,7 +211,7 @@ class ZooModule(Network):
         loss, correct, count = self.trainer.strategy.reduce(self._train_sums, reduce_op="sum")
         self._train_sums = None
         self.log("loss/train", (loss / count).float())
-        if self.hparams["task"] != "regression":
+        if self.spec.task != "regression":
             self.log("accuracy/train", (correct / count).float())
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -243,7 +230,7 @@ class ZooModule(Network):
         """Log the loss and the metrics of the test split."""
         self._log_evaluation("test")
 
-    def evaluated(self, split: str) -> tuple[Tensor, Tensor] | None:
+    def predictions(self, split: str) -> tuple[Tensor, Tensor] | None:
         """Return this process's predictions and targets of `val` or `test`, as metrics read them.
 
         They are there until the split's epoch has ended: for `on_test_epoch_end` of a callback.
@@ -260,7 +247,7 @@ class ZooModule(Network):
         logits = torch.cat([logits for logits, _ in outputs])
         target = torch.cat([target for _, target in outputs])
         if split not in self._metrics:  # 3 ms, so not for a network that is never evaluated
-            new = MeanMetric(), self.task.metrics(self.hparams["num_outputs"])
+            new = MeanMetric(), self.task.metrics(self.num_outputs)
             self._metrics[split] = new
         mean_loss, metrics = (m.to(logits.device) for m in self._metrics[split])
         mean_loss.update(self.loss(logits, target).float(), len(target))
@@ -269,6 +256,28 @@ class ZooModule(Network):
         mean_loss.reset()
         metrics.reset()
         self.log_dict({f"{name}/{split}": value for name, value in values.items()})
+
+    # Weights
+
+    @classmethod
+    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
+        """Make the network whose weights the zoo ships, or that a run or file holds.
+
+        Args:
+            name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
+            overrides: Arguments of the network to change.
+
+        Raises:
+            UserError: If it is a network of another class.
+        """
+        model = load_weights(name, **overrides)
+        if not isinstance(model, cls):
+            raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `weights.safetensors` and its card into a folder, for `zoo.load_weights`."""
+        save_weights(self, Path(folder) / "weights.safetensors")
 
     # Checkpoints
 

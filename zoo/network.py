@@ -1,18 +1,18 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from zoo import preprocessing as preprocessing_room
+from datamodules.spec import DataSpec, Task
+from zoo import preprocessing
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
-from zoo.initialisation import InitName, initialise
-from zoo.tasks import TaskName, build_task
+from zoo.tasks import build_task
 
 
 class Network(LightningModule):
@@ -21,57 +21,47 @@ class Network(LightningModule):
     Shape: a raw batch (N, *input_shape) -> logits (N, num_outputs), or values for regression.
 
     Args:
-        input_shape: Shape of one raw example. Follows the data.
-        task: `binary`, `multiclass` or `regression`. Follows the data.
-        num_outputs: Values that the head gives. Follows the data.
-        class_names: Names of the classes, in the order of the targets. Follows the data.
-        preprocessing: How raw input becomes numbers, as plain JSON. Follows the data.
-        init: Initialisation of all weights; each layer's own if `default`.
-        freeze: Names of parameters that do not learn: `backbone`, or patterns such as
-            `backbone.0.*`.
+        spec: The data that it is for, as `datamodule.spec` gives them.
     """
 
     backbone: nn.Module
     head: nn.Module
 
-    def __init__(
-        self,
-        input_shape: Sequence[int] = (1, 28, 28),
-        task: TaskName = "multiclass",
-        num_outputs: int = 10,
-        class_names: list[str] | None = None,
-        preprocessing: dict[str, Any] | None = None,
-        init: InitName = "default",
-        freeze: list[str] | None = None,
-    ) -> None:
+    def __init__(self, spec: DataSpec | Mapping[str, Any]) -> None:
         super().__init__()
-        preprocessing = preprocessing or {"kind": "none"}
+        spec = DataSpec.of(spec)
         self.save_hyperparameters()
-        self.hparams.update(input_shape=list(input_shape), preprocessing=preprocessing)
-        self.preprocess = preprocessing_room.build(preprocessing, input_shape)
-        target = preprocessing.get("target") or {}
+        self.preprocess = preprocessing.build(spec.preprocessing, spec.input_shape)
+        target = spec.preprocessing.get("target") or {}
         self.register_buffer("target_mean", as_buffer(target.get("mean")))
         self.register_buffer("target_std", as_buffer(target.get("std")))
-        self._set_task(task, num_outputs, class_names)
+        self._set_spec(spec)
+
+    def _set_spec(self, spec: DataSpec) -> None:
+        self.spec = spec
+        self.task = build_task(spec.task)
+        self.hparams["spec"] = spec.plain()
 
     @property
-    def example_input_array(self) -> Tensor:
-        """Two raw examples, for drawing the graph and for export."""
-        example = preprocessing_room.example_input(
-            self.hparams["preprocessing"], self.hparams["input_shape"]
-        )
-        return example.to(self.device)
+    def class_names(self) -> list[str]:
+        """The names of the classes, in the order of the logits; empty for regression."""
+        return list(self.spec.class_names)
+
+    @property
+    def num_outputs(self) -> int:
+        """How many values the head gives."""
+        return self.spec.num_outputs
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of one example as the backbone reads it."""
         return self.preprocess.output_shape
 
-    def finish(self) -> None:
-        """Initialise and freeze, now that all layers are there."""
-        initialise(self, self.hparams["init"])
-        if self.hparams["freeze"]:
-            self.freeze(*self.hparams["freeze"])
+    @property
+    def example_input_array(self) -> Tensor:
+        """Two raw examples, for drawing the graph and for export."""
+        example = preprocessing.example_input(self.spec.preprocessing, self.spec.input_shape)
+        return example.to(self.device)
 
     # The network and its head
 
@@ -100,10 +90,7 @@ class Network(LightningModule):
         return self.head
 
     def reset_head(
-        self,
-        num_classes: int,
-        class_names: list[str] | None = None,
-        task: TaskName | None = None,
+        self, num_classes: int, class_names: list[str] | None = None, task: Task | None = None
     ) -> None:
         """Replace the head by a new, untrained one.
 
@@ -116,27 +103,21 @@ class Network(LightningModule):
         if num_classes < 1:
             raise UserError(f"A head needs at least one output, not {num_classes}.")
         if task is None:
-            task = self.hparams["task"]
+            task = self.spec.task
             if task == "binary" and num_classes > 1:
                 task = "multiclass"
-        num_outputs = 1 if task == "binary" else num_classes
-        num_names = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
-        if class_names is not None and len(class_names) != num_names:
-            raise UserError(f"There are {len(class_names)} names for {num_names} classes.")
+        described = {k: v for k, v in self.spec.preprocessing.items() if k != "target"}
+        spec = replace(
+            self.spec,
+            task=task,
+            num_outputs=1 if task == "binary" else num_classes,
+            class_names=class_names,
+            preprocessing=described,
+        )
         device, dtype = self.device, next(self.parameters()).dtype
-        self.head = self.make_head(num_outputs).to(device, dtype)
+        self.head = self.make_head(spec.num_outputs).to(device, dtype)
         self.target_mean = self.target_std = None
-        described = {k: v for k, v in self.hparams["preprocessing"].items() if k != "target"}
-        self.hparams.update(preprocessing=described)
-        self._set_task(task, num_outputs, class_names)
-
-    def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
-        if class_names is None:
-            count = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
-            class_names = [str(i) for i in range(count)]
-        self.hparams.update(task=task, num_outputs=num_outputs, class_names=class_names)
-        self.class_names = class_names
-        self.task = build_task(task)
+        self._set_spec(spec)
 
     def _in_own_units(self, outputs: Tensor) -> Tensor:
         return outputs if self.target_std is None else outputs * self.target_std + self.target_mean
@@ -185,32 +166,6 @@ class Network(LightningModule):
         if mode and self.frozen:
             keep_frozen_layers_in_evaluation(self, self.head)
         return self
-
-    # Weights
-
-    @classmethod
-    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
-        """Make the network whose weights the zoo ships, or that a run or file holds.
-
-        Args:
-            name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
-            overrides: Arguments of the network to change, such as its `optimizer`.
-
-        Raises:
-            UserError: If it is a network of another class.
-        """
-        from zoo.weights import load_weights
-
-        model = load_weights(name, **overrides)
-        if not isinstance(model, cls):
-            raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
-        return model
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `weights.safetensors` and its card into a folder, for `zoo.load_weights`."""
-        from zoo.weights import save_weights
-
-        save_weights(self, Path(folder) / "weights.safetensors")
 
     # Checkpoints
 

@@ -149,14 +149,10 @@ def parameter_groups(
             is out of range.
     """
     parameters = list(parameters)
-    if head_lr is not None and head_lr < 0:
-        raise UserError(f"--head-lr is a learning rate and cannot be negative: {head_lr}.")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise UserError(f"--layer-decay is a factor above 0 and at most 1, not {layer_decay}.")
     if head_lr is None and layer_decay is None:
         return [{"params": [p for _, p in parameters]}] if parameters else []
     if lr is None:
-        raise UserError("--head-lr and --layer-decay need an optimizer with --optimizer.lr.")
+        raise UserError("--head_lr and --layer_decay need an optimizer with --optimizer.lr.")
     in_head = {id(p) for p in head.parameters()}
     layer_of = {
         n: n.rpartition(".")[0] for n, p in model.named_parameters() if id(p) not in in_head

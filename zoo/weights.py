@@ -1,96 +1,35 @@
-"""Weights as safetensors, and the card beside them that says how good they are."""
+"""Weights as safetensors, with what the network is; its training is no part of them."""
 
 import hashlib
+import inspect
 import json
-import struct
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from lightning.pytorch import LightningDataModule
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
+from datamodules.files import atomic_write
+from datamodules.spec import DataSpec
+from zoo.cards import (
+    METADATA_KEY,
+    Card,
+    card_path,
+    read_description,
+    read_verified,
+    weights_path,
+    write_card,
+)
 from zoo.classes import class_at
 from zoo.errors import UserError
+from zoo.network import Network
 from zoo.preprocessing import read_the_same
-from zoo.registry import pretrained_path
-
-if TYPE_CHECKING:
-    from datamodules.base import TensorDataModule
-    from zoo.module import ZooModule
-
-# One metadata key: with several, their order and so the file's bytes change from save to save.
-METADATA_KEY = "zoo"
-# What belongs to a training, not to the network; a recipe or the user gives it anew.
-TRAINING_ONLY = (
-    "optimizer",
-    "lr_scheduler",
-    "teacher",
-    "teacher_weight",
-    "temperature",
-    "freeze",
-    "unfreeze_at_epoch",
-    "head_lr",
-    "layer_decay",
-)
 
 
-@dataclass(frozen=True)
-class Card:
-    """What weights are and how good they are, as measured.
-
-    Attributes:
-        name: `name` or `name.tag` of the recipe.
-        summary: One line on the network.
-        source: The document and section it comes from.
-        sha256: Of the weights file.
-        bytes: Its size.
-        parameters: How many numbers learn.
-        input_shape: Shape of one raw example.
-        class_names: Names of the classes, in the order of the logits.
-        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
-            are not the published ones of their name, if any.
-        split_sizes: Examples in train, val and test.
-        metrics: Measured on these very weights, by `metric/split`.
-        precision: In which precision they were measured, as Lightning calls it.
-        seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
-        seed: The seed of these weights.
-        epochs: Epochs trained.
-        seconds: Training time.
-        device: Where that was.
-        torch_version: With which torch.
-        recipe: The whole recipe, as it ran.
-        golden_logits: What the shipped weights give for the network's `example_input_array`.
-        licence: Of the weights.
-    """
-
-    name: str
-    sha256: str
-    bytes: int
-    parameters: int
-    input_shape: list[int]
-    class_names: list[str]
-    summary: str = ""
-    source: str = ""
-    dataset: dict[str, str] = field(default_factory=dict)
-    split_sizes: dict[str, int] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    precision: str = "32-true"
-    seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
-    seed: int | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    device: str = ""
-    torch_version: str = ""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    golden_logits: list[list[float]] = field(default_factory=list)
-    licence: str = "Apache-2.0"
-
-
-def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card:
+def save_weights(model: Network, path: str | Path, **described: Any) -> Card:
     """Write `path` (.safetensors) and the card beside it (.json).
 
     Args:
@@ -104,64 +43,67 @@ def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = to_bytes(model)
-    path.write_bytes(content)
+    with atomic_write(path) as file:
+        file.write(content)
     card = Card(
         **{
             "name": type(model).__name__,
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "input_shape": list(model.hparams["input_shape"]),
-            "class_names": list(model.class_names),
+            "input_shape": list(model.spec.input_shape),
+            "class_names": model.class_names,
             **described,
         }
     )
-    card_path(path).write_text(
-        json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
+    write_card(card, card_path(path))
     return card
 
 
-def dataset_of(data: "TensorDataModule") -> dict[str, str]:
+def dataset_of(data: LightningDataModule) -> dict[str, str]:
     """Return what a card says of the data."""
-    described = {"name": type(data).__name__, "origin": data.origin}
-    if data.unpublished_files:
-        described["unpublished_files"] = ", ".join(data.unpublished_files)
+    described = {"name": type(data).__name__, "origin": getattr(data, "origin", "real")}
+    if unpublished := getattr(data, "unpublished_files", ()):
+        described["unpublished_files"] = ", ".join(unpublished)
     return described
 
 
-def to_bytes(model: "ZooModule") -> bytes:
-    """Return a network as safetensors, with class and arguments in its metadata."""
-    hparams = {k: v for k, v in model.hparams.items() if k not in TRAINING_ONLY}
-    described = {"class_path": _class_path(model), "hparams": hparams}
+def to_bytes(model: Network) -> bytes:
+    """Return a network as safetensors, with its class, arguments and data in the metadata."""
+    arguments = {key: value for key, value in model.hparams.items() if key != "spec"}
+    described = {
+        "class_path": _class_path(model),
+        "arguments": arguments,
+        "spec": model.spec.plain(),
+    }
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     return save(tensors, {METADATA_KEY: json.dumps(described, sort_keys=True)})
 
 
-def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
+def load_weights(path: str | Path, **overrides: Any) -> Network:
     """Make the network that a weights file holds.
 
     Args:
         path: A .safetensors file, or a run directory with `weights.safetensors`.
-        overrides: Arguments of the network to change, such as its `optimizer`.
+        overrides: Arguments of the network to change.
 
     Returns:
-        The network with its weights, in evaluation mode.
+        The network with its weights, in evaluation mode. It learns as its task does by default
+        until it is told otherwise (`ZooModule.learn`).
 
     Raises:
         UserError: If the file is missing, is damaged, is no safetensors file, does not have the
             sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
     """
-    from zoo.module import ZooModule
-
     path = weights_path(path)
     content = read_verified(path)
     try:
-        described = json.loads(read_header(content)["__metadata__"][METADATA_KEY])
+        described = read_description(content)
         network = class_at(described["class_path"])
-        hparams = {k: v for k, v in described["hparams"].items() if k not in TRAINING_ONLY}
+        described = _read_old(described, network)
+        arguments, spec = dict(described["arguments"]), DataSpec.of(described["spec"])
         state = load(content)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise UserError(
@@ -174,11 +116,11 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
             f"path: {error}"
         ) from error
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
-    if not (isinstance(network, type) and issubclass(network, ZooModule)):
+    if not (isinstance(network, type) and issubclass(network, Network)):
         raise UserError(f"'{path}' names {described['class_path']}, which is no network.")
     try:
-        with _Uninitialised():
-            model = network(**{**hparams, **overrides})
+        with torch.random.fork_rng(devices=[]):  # the first values are overwritten
+            model = network(spec, **{**arguments, **overrides})
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
     mismatch = describe_mismatch(model.state_dict(), state)
@@ -188,121 +130,57 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
     return model.eval()
 
 
-class _Uninitialised(TorchFunctionMode):
-    """Leaves parameters without first values, as a file overwrites every one: 4 of 14 ms saved.
-
-    Buffers get theirs: one that is not persistent is in no file.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            tensor = args[0] if args else kwargs["tensor"]
-            if isinstance(tensor, nn.Parameter):
-                return tensor
-        return func(*args, **kwargs)
+def _read_old(described: dict[str, Any], network: type) -> dict[str, Any]:
+    """Read what files said before version 0.2: one list of arguments, those of training too."""
+    if "hparams" not in described:
+        return described
+    hparams = described["hparams"]
+    known = inspect.signature(network).parameters
+    return {
+        "class_path": described["class_path"],
+        "arguments": {key: value for key, value in hparams.items() if key in known},
+        "spec": {k: v for k, v in hparams.items() if k in DataSpec.__dataclass_fields__},
+    }
 
 
-def load_backbone(model: "ZooModule", path: Path) -> str:
-    """Load weights into a network for new data: all but what the new data decides.
+def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Network, str]:
+    """Make a network for new data that begins with the weights of a file.
 
-    The head is taken along only if the classes are the same by name: MNIST and FashionMNIST both
-    have ten, so equal counts mean nothing.
+    All is taken along but what the new data decide. The head is, only if the classes are the same
+    by name: MNIST and FashionMNIST both have ten, so equal counts mean nothing.
+
+    Args:
+        path: A weights file, a run directory or a name of the zoo.
+        spec: The new data.
+        overrides: Arguments of the network to change.
 
     Returns:
-        A sentence on what was loaded.
+        The network, in evaluation mode, and a sentence on what was loaded.
 
     Raises:
-        UserError: If the backbones differ.
+        UserError: If the weights do not fit these data.
     """
     source = load_weights(path)
-    state = source.state_dict()
-    same_classes = source.class_names == model.class_names
-    old, new = source.hparams["preprocessing"], model.hparams["preprocessing"]
-    same_input = read_the_same(old, new)
-    left_out = [] if same_classes else ["head."]
-    left_out += [] if same_input else ["preprocess."]
-    own = model.state_dict()
-    loaded = {k: v for k, v in state.items() if not k.startswith(tuple(left_out))}
-    rest = {k: v for k, v in own.items() if k.startswith(tuple(left_out))}
-    mismatch = describe_mismatch(own, {**rest, **loaded})
-    if mismatch:
-        raise UserError(f"The weights of '{path.stem}' do not fit this data: {mismatch}")
+    name = str(path) if Path(path).exists() else Path(path).stem
+    same_input = read_the_same(source.spec.preprocessing, spec.preprocessing)
+    if same_input:  # pixels are then scaled as the weights are used to
+        target = {k: v for k, v in spec.preprocessing.items() if k == "target"}
+        kept = {k: v for k, v in source.spec.preprocessing.items() if k != "target"}
+        spec = replace(spec, preprocessing={**kept, **target})
+    same_head = (source.spec.task, source.class_names) == (spec.task, list(spec.class_names))
+    same_head &= source.spec.preprocessing.get("target") == spec.preprocessing.get("target")
+    arguments = {key: value for key, value in source.hparams.items() if key != "spec"}
+    model = type(source)(spec, **{**arguments, **overrides})
+    new = (() if same_head else ("head.", "target_")) + (() if same_input else ("preprocess.",))
+    own, state = model.state_dict(), source.state_dict()
+    loaded = {k: v for k, v in state.items() if not k.startswith(new)} if new else state
+    rest = {k: v for k, v in own.items() if k.startswith(new)} if new else {}
+    if mismatch := describe_mismatch(own, {**rest, **loaded}):
+        raise UserError(f"The weights of '{name}' do not fit this data: {mismatch}")
     model.load_state_dict({**rest, **loaded})
-    if same_input:
-        model.hparams["preprocessing"] = source.hparams["preprocessing"]
-    head = "and head" if same_classes else f"with a new head for {', '.join(model.class_names)}"
-    return f"pretrained {path.stem}: backbone {head}"
-
-
-def read_verified(path: Path) -> bytes:
-    """Read a weights file and check it against the card beside it, if there is one."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
-    if not card_path(path).exists():
-        return content
-    digest, expected = hashlib.sha256(content).hexdigest(), read_card(card_path(path)).sha256
-    if digest != expected:
-        raise UserError(
-            f"'{path}' is not the file that its card describes: its sha256 is {digest[:12]}..., "
-            f"not {expected[:12]}.... It is damaged or was changed; get it again."
-        )
-    return content
-
-
-def card_path(weights: Path) -> Path:
-    """Return where the card of a weights file is: `card.json` in a run, else NAME.json."""
-    return weights.with_name(
-        "card.json" if weights.name == "weights.safetensors" else f"{weights.stem}.json"
-    )
-
-
-def read_header(content: bytes) -> dict[str, Any]:
-    """Return the JSON header of a safetensors file."""
-    if len(content) < 8:
-        raise ValueError("shorter than its header")
-    (length,) = struct.unpack("<Q", content[:8])
-    if length > len(content) - 8:
-        raise ValueError("its header says it is longer than it is")
-    return json.loads(content[8 : 8 + length])
-
-
-def read_card(path: Path) -> Card:
-    """Read a card.
-
-    Raises:
-        UserError: If it is not one.
-    """
-    if not path.exists():
-        raise UserError(f"There is no card '{path}' beside the weights: what they are is unknown.")
-    try:
-        return Card(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"'{path}' is not a card: {error}.") from error
-
-
-def weights_path(path: str | Path) -> Path:
-    """Return the weights file that a file, a run directory or a model's name stands for."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        path = path / "weights.safetensors"
-        if not path.exists():
-            raise UserError(f"There are no weights in '{path.parent}': its run has not finished.")
-    elif not path.exists() and len(path.parts) == 1 and path.suffix != ".safetensors":
-        return pretrained_path(str(path))
-    if not path.exists():
-        raise UserError(f"There is no weights file '{path}'.")
-    if path.suffix != ".safetensors":
-        raise UserError(f"'{path}' is not a .safetensors file; other formats are not loaded.")
-    return path
+    classes = ", ".join(model.class_names) or f"{model.num_outputs} outputs"
+    head = "and head" if same_head else f"with a new head for {classes}"
+    return model.eval(), f"weights of {name}: backbone {head}"
 
 
 def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:
@@ -326,7 +204,7 @@ def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:
     return f"{'; '.join(sorted(problems)[:4])}. {advice}."
 
 
-def _class_path(model: "ZooModule") -> str:
+def _class_path(model: Network) -> str:
     module = type(model).__module__
     if module.startswith("zoo.architectures."):
         module = "zoo.architectures"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from quick import fit, fit_recipe, network_and_data, share
 from torch import Tensor, nn
 
-from zoo.registry import find_recipe
+from zoo.recipe import find_recipe
 
 
 def simple_ann(

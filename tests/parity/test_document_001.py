@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import zoo
 from datamodules import Values
+from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
 
 #: What In [5] prints, to all its digits.
@@ -55,7 +56,7 @@ def test_linear_regressor_loses_36_percent_of_its_loss_per_epoch(seed: int) -> N
 
 def test_neuron_gives_eight() -> None:
     """0.5 * 5 + 0.5 * 5 + 0.5 * 5 + 0.5 = 8.0."""
-    neuron = FeedForward(num_hidden=0, input_shape=[3], task="regression", num_outputs=1)
+    neuron = FeedForward(DataSpec((3,), "regression", 1), num_hidden=0)
     with torch.no_grad():
         neuron.head.weight.fill_(0.5)
         neuron.head.bias.fill_(0.5)
@@ -74,7 +75,7 @@ def test_one_linear_layer_of_other_sizes(inputs: int, outputs: int) -> None:
 
 def test_mean_squared_error_of_the_printed_prediction() -> None:
     """(-0.7739, 0.4137, 0.3271) against (0, 0, 1) is 0.4076."""
-    model = FeedForward(input_shape=[10], task="regression", num_outputs=3, loss="mse")
+    model = FeedForward(DataSpec((10,), "regression", 3)).learn({"loss": "mse"})
     prediction = torch.tensor([[-0.7739, 0.4137, 0.3271]])
     loss = model.loss(prediction, torch.tensor([[0.0, 0.0, 1.0]]))
     assert loss.item() == pytest.approx(0.4076, abs=5e-5)
@@ -93,10 +94,10 @@ def test_relu_mlp_is_the_printed_stack() -> None:
 
 def test_the_ill_formed_stack_is_refused_by_the_names_of_its_layers(run_cli: Callable) -> None:
     """In [7] puts Linear(4, 2) behind Linear(4, 5); the document prints it and never runs it."""
-    stack = {"sizes": [[4, 5], [4, 2]], "input_shape": [4], "num_outputs": 2}
+    spec = DataSpec((4,), num_outputs=2)
     with pytest.raises(zoo.UserError, match=r"layer 2 \(4 to 2\).* layer 1 \(4 to 5\) gives 5"):
-        FeedForward(**stack)
-    mended = FeedForward(**{**stack, "sizes": [[4, 5], [5, 2]]})
+        FeedForward(spec, sizes=[[4, 5], [4, 2]])
+    mended = FeedForward(spec, sizes=[[4, 5], [5, 2]])
     assert [tuple(layer.weight.shape) for layer in linear_layers(mended)] == [(5, 4), (2, 5)]
 
     arguments = ("--data.num_features", 4, "--model.sizes", "[[4, 5], [4, 2]]")

@@ -11,8 +11,9 @@ from torch import nn
 
 import zoo
 from datamodules import MNIST
+from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
-from zoo.registry import find_recipe
+from zoo.recipe import find_recipe
 
 # "Binary Classification: Forward Pass Example"
 INPUT_DATA = torch.tensor(
@@ -131,7 +132,7 @@ def test_water_potability_reads_the_four_columns() -> None:
 def test_one_hot_rows(label: int) -> None:
     """(1, 0, 0), (0, 1, 0), (0, 0, 1): what mean squared error compares the outputs with."""
     row = [1.0 if i == label else 0.0 for i in range(3)]
-    model = FeedForward(input_shape=[6], num_outputs=3, loss="mse")
+    model = FeedForward(DataSpec((6,), num_outputs=3)).learn({"loss": "mse"})
     target = torch.tensor([label])
     assert model.loss(torch.tensor([row]), target) == 0.0
     assert F.one_hot(target, 3).tolist() == [row]
@@ -140,7 +141,7 @@ def test_one_hot_rows(label: int) -> None:
 @pytest.mark.parametrize("loss", ["cross_entropy", "nll", "kl_div"])
 def test_cross_entropy_of_the_printed_scores(loss: str) -> None:
     """(-0.1211, 0.1059) against (1, 0): 0.8131, also as NLL of log_softmax and as KL divergence."""
-    model = FeedForward(input_shape=[16], num_outputs=2, loss=loss)
+    model = FeedForward(DataSpec((16,), num_outputs=2)).learn({"loss": loss})
     scores = torch.tensor([[-0.1211, 0.1059]]).double()
     value = model.loss(scores, torch.tensor([0]))
     assert value.item() == pytest.approx(0.8131, abs=5e-5)
@@ -160,9 +161,8 @@ def test_softmax_before_cross_entropy_would_be_a_second_one() -> None:
 def test_leaky_relu_and_relu_of_the_printed_inputs() -> None:
     """LeakyReLU(0.05) of -2 is -0.1, with gradient 0.05; ReLU of -1 is 0, with gradient 0."""
     for activation, x, value, slope in (("leaky_relu", -2.0, -0.1, 0.05), ("relu", -1.0, 0, 0)):
-        model = FeedForward(
-            hidden_dim=1, activation=activation, negative_slope=0.05, input_shape=[1]
-        )
+        spec = DataSpec((1,))
+        model = FeedForward(spec, hidden_dim=1, activation=activation, negative_slope=0.05)
         layer = model.backbone[2]
         at = torch.tensor(x, requires_grad=True)
         y = layer(at)

@@ -14,6 +14,7 @@ from quick import fit, network_and_data, share
 from torch import Tensor, nn
 
 import zoo
+from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward, LSTMCellNet, Recurrent
 
 # Class Net in its three forms
@@ -160,7 +161,7 @@ def test_fashion_ffnn_trains_as_the_printed_loop_does() -> None:
 
 def recurrent(**options: Any) -> Recurrent:
     """nn.LSTM(10, 20, 2) over sequences of 5 steps, as the zoo has it."""
-    return Recurrent(**{"hidden_dim": 20, "num_layers": 2, **options}, input_shape=[5, 10])
+    return Recurrent(DataSpec((5, 10)), **{"hidden_dim": 20, "num_layers": 2, **options})
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
@@ -227,7 +228,7 @@ def test_recurrent_recipes_read_images_row_by_row(
 
 def test_stepped_lstm_cell_equals_lstm() -> None:
     """nn.LSTMCell(10, 20) over (2, 3, 10), two time steps of a batch of three."""
-    model = LSTMCellNet(hidden_dim=20, input_shape=[2, 10])
+    model = LSTMCellNet(DataSpec((2, 10)), hidden_dim=20)
     lstm = nn.LSTM(10, 20)
     share(model.backbone, lstm)
     x = torch.randn(2, 3, 10)
@@ -270,7 +271,7 @@ def test_sentiment_bilstm_keeps_its_vocabulary_with_its_weights(tmp_path: Any) -
     model, data = network_and_data("sentiment_bilstm")
     zoo.save_weights(model, tmp_path / "weights.safetensors")
     loaded = zoo.load_weights(tmp_path / "weights.safetensors")
-    assert loaded.hparams["preprocessing"]["vocabulary"] == data.preprocessing["vocabulary"]
+    assert loaded.spec.preprocessing["vocabulary"] == data.preprocessing["vocabulary"]
     assert loaded.class_names == ["negative", "positive"]
     x = data.splits["val"][0][:6]
     torch.testing.assert_close(loaded(x), model.eval()(x))
@@ -285,6 +286,6 @@ def test_sentiment_bilstm_learns() -> None:
 
 def test_linear_layers_broadcast_over_leading_dimensions() -> None:
     """nn.Linear(1, 3) maps (2, 1) to (2, 3); a network of ours flattens what comes before."""
-    net = FeedForward(num_hidden=0, input_shape=[1], task="regression", num_outputs=3)
+    net = FeedForward(DataSpec((1,), "regression", 3), num_hidden=0)
     assert net(torch.rand(2, 1)).shape == (2, 3)
     assert net.head(torch.rand(2, 3, 1)).shape == (2, 3, 3)

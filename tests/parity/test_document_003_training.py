@@ -175,7 +175,7 @@ def test_losses_and_optimizers_from_the_command_line(
     loss: str, optimizer: str, run_cli: Callable
 ) -> None:
     result = run_cli(
-        "fit", "--model", LOSSES[loss][0], "--model.loss", loss, "--optimizer", optimizer,
+        "fit", "--model", LOSSES[loss][0], "--learning.loss", loss, "--optimizer", optimizer,
         "--optimizer.lr", 0.002, "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 4,
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -184,7 +184,7 @@ def test_losses_and_optimizers_from_the_command_line(
     spec = zoo.find_recipe(str(folder / "config.yaml")).optimizer
     assert spec["class_path"].rpartition(".")[2] == optimizer
     assert spec["init_args"]["lr"] == 0.002
-    assert zoo.load_weights(folder).hparams["loss"] == loss
+    assert zoo.find_recipe(str(folder / "config.yaml")).learning["loss"] == loss
 
 
 def _runs() -> list[Path]:
@@ -192,10 +192,10 @@ def _runs() -> list[Path]:
 
 
 def test_a_loss_that_does_not_fit_is_refused(run_cli: Callable) -> None:
-    result = run_cli("fit", "--model", "regression_mlp", "--model.loss", "cross_entropy")
+    result = run_cli("fit", "--model", "regression_mlp", "--learning.loss", "cross_entropy")
     assert result.status == 2
     assert result.err.strip() == (
-        "error: --model.loss cross_entropy does not fit a regression task; these do: mse, l1."
+        "error: --learning.loss cross_entropy does not fit a regression task; these do: mse, l1."
     )
     assert _runs() == []
 

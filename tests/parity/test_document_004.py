@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 import zoo
 from datamodules import fizzbuzz
+from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
+from zoo.initialization import initialize
 
 
 class FizBuzNet(nn.Module):
@@ -127,12 +129,14 @@ def test_sequential_sigmoid_is_the_printed_stack() -> None:
                                   "xavier_normal", "kaiming_uniform", "kaiming_normal",
                                   "orthogonal"])  # fmt: skip
 def test_apply_with_a_named_initialisation(init: str) -> None:
-    """`--model.init NAME` is `net.apply(torch.nn.init.NAME_)` on the weights."""
+    """`--learning.init NAME` is `net.apply(torch.nn.init.NAME_)` on the weights."""
+    spec = DataSpec((10,), num_outputs=4)
     torch.manual_seed(0)
-    model = FeedForward(input_shape=[10], hidden_dim=100, num_outputs=4, init=init)
+    model = FeedForward(spec, hidden_dim=100)
+    initialize(model, init)
     net = FizBuzNet(10, 100, 4)
     torch.manual_seed(0)
-    FeedForward(input_shape=[10], hidden_dim=100, num_outputs=4)  # draws what ours drew before
+    FeedForward(spec, hidden_dim=100)  # draws what ours drew before
 
     def custom_function(layer: nn.Module) -> None:
         if isinstance(layer, nn.Linear):
@@ -147,7 +151,7 @@ def test_apply_with_a_named_initialisation(init: str) -> None:
 
 def test_initialisation_from_the_command_line(run_cli: Callable) -> None:
     """All weights 1, and a learning rate of 0 that leaves them so."""
-    arguments = ("--model.init", "ones", "--lr", 0, "--trainer.max_epochs", 1)
+    arguments = ("--learning.init", "ones", "--lr", 0, "--trainer.max_epochs", 1)
     result = run_cli("fit", "--model", "fizzbuzz_net", *arguments)
     assert result.status == 0, result.err
     model = zoo.load_weights("runs/fizzbuzz_net/version_0")
@@ -155,7 +159,7 @@ def test_initialisation_from_the_command_line(run_cli: Callable) -> None:
         assert (layer.weight == 1).all()
         assert (layer.bias != 1).all()
 
-    result = run_cli("fit", "--model", "fizzbuzz_net", "--model.init", "xavier")
+    result = run_cli("fit", "--model", "fizzbuzz_net", "--learning.init", "xavier")
     assert result.status == 2
     assert "xavier_uniform" in result.err
 

@@ -53,18 +53,20 @@ def test_a_teacher_is_no_part_of_the_network(teacher: str, tmp_path: Path) -> No
     plain, taught = network(Numbers()), network(Numbers(), teacher=teacher)
     assert taught.state_dict().keys() == plain.state_dict().keys()
     taught.save_pretrained(tmp_path / "taught")
-    assert zoo.load_weights(tmp_path / "taught").hparams["teacher"] is None
+    assert zoo.load_weights(tmp_path / "taught").learning.teacher is None
 
 
 def test_a_new_head_has_no_teacher(teacher: str) -> None:
     model = network(Numbers(), teacher=teacher)
     model.reset_head(2, ["left", "right"])
-    assert model.hparams["teacher"] is None
+    assert model.learning.teacher is None
     assert torch.isfinite(model.training_step((torch.randn(2, 5), torch.tensor([0, 1])), 0))
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
-    network(Numbers(), class_names=["x", "y", "z"]).save_pretrained(tmp_path)
+    other = network(Numbers())
+    other.reset_head(3, ["x", "y", "z"])
+    other.save_pretrained(tmp_path)
     with pytest.raises(TeacherDoesNotFit, match="knows x, y, z; these data have a, b, c"):
         network(Numbers(), teacher=str(tmp_path))
 
@@ -84,8 +86,8 @@ def test_from_the_command_line(run_cli: Callable) -> None:
     """A recipe's teacher gives way to other data; one that the user asks for is refused."""
     short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2)
     Path("taught.yaml").write_text(
-        "model: {class_path: zoo.architectures.FeedForward, init_args: {teacher: mnist_net.tuned}}"
-        "\ndata: datamodules.MNIST\n"
+        "model: {class_path: zoo.architectures.FeedForward}"
+        "\nlearning: {teacher: mnist_net.tuned}\ndata: datamodules.MNIST\n"
     )
     taught = run_cli("fit", "--model", "taught.yaml", *short)
     assert taught.status == 0, taught.err
@@ -99,19 +101,19 @@ def test_from_the_command_line(run_cli: Callable) -> None:
         "mnist_net",
         "--data",
         "fashion_mnist",
-        "--model.teacher",
+        "--learning.teacher",
         "mnist_net.tuned",
     )
     assert asked.status == 2
-    assert "--model.teacher mnist_net.tuned knows 0, 1, 2" in asked.err
+    assert "--learning.teacher mnist_net.tuned knows 0, 1, 2" in asked.err
 
 
 def test_in_python_a_recipes_teacher_gives_way_too(tmp_path: Path) -> None:
     recipe = tmp_path / "taught.yaml"
     recipe.write_text(
-        "model: {class_path: zoo.architectures.FeedForward, init_args: {teacher: mnist_net.tuned}}"
-        "\ndata: datamodules.LogicGate\n"
+        "model: {class_path: zoo.architectures.FeedForward}"
+        "\nlearning: {teacher: mnist_net.tuned}\ndata: datamodules.LogicGate\n"
     )
-    assert zoo.create_model(str(recipe)).hparams["teacher"] is None
+    assert zoo.create_model(str(recipe)).learning.teacher is None
     with pytest.raises(TeacherDoesNotFit, match="binary"):
-        zoo.create_model(str(recipe), teacher="mnist_net.tuned")
+        zoo.create_model(str(recipe), learning={"teacher": "mnist_net.tuned"})

@@ -40,7 +40,7 @@ def test_loaded_weights_are_trained_in_training_mode(tmp_path: Path) -> None:
     """Lightning leaves the mode as it is, and what is loaded is in evaluation mode."""
     data = Numbers()
     network(data, norm="batch", dropout=0.5).save_pretrained(tmp_path)
-    model = load_weights(tmp_path, optimizer=SGD)
+    model = load_weights(tmp_path).learn({"optimizer": SGD})
     assert not model.training
     running = [b.clone() for name, b in model.named_buffers() if "running_mean" in name]
     trainer(tmp_path, epochs=1).fit(model, datamodule=data)

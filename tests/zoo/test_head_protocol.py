@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import zoo
 from datamodules import TensorDataModule
 from zoo import ZooModule
-from zoo.registry import find_recipe
+from zoo.recipe import find_recipe
 
 NAMES = zoo.list_models()
 every_network = pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_a_new_head_is_untrained_and_the_rest_stays(name: str) -> None:
     model = network(name).eval()
     x, _ = batch(name)
     features = model.forward_features(x)
-    is_regression = model.hparams["task"] == "regression"
+    is_regression = model.spec.task == "regression"
     old = model.get_head()
     model.reset_head(7, None if is_regression else list("abcdefg"))
     assert model.get_head() is not old
@@ -88,7 +88,7 @@ def test_a_new_head_is_untrained_and_the_rest_stays(name: str) -> None:
     assert all(p.requires_grad for p in model.get_head().parameters())
     assert model(x).shape == (len(x), 7)
     torch.testing.assert_close(model.forward_features(x), features)
-    assert model.hparams["task"] == ("regression" if is_regression else "multiclass")
+    assert model.spec.task == ("regression" if is_regression else "multiclass")
     assert model.class_names == ([] if is_regression else list("abcdefg"))
     target = torch.zeros(len(x), 7) if is_regression else torch.arange(len(x)) % 7
     assert torch.isfinite(model.loss(model.logits(x), target))
@@ -143,7 +143,7 @@ def test_weights_and_their_preprocessing_travel_together(name: str, tmp_path: Pa
     x, _ = batch(name)
     torch.testing.assert_close(loaded(x), model(x))
     assert card.parameters == sum(p.numel() for p in model.parameters())
-    assert loaded.hparams["preprocessing"] == model.hparams["preprocessing"]
+    assert loaded.spec.preprocessing == model.spec.preprocessing
 
 
 # What one linear map of so few numbers cannot do, with the reason as the test's name.

@@ -1,6 +1,7 @@
 """The losses on logits equal the documents' own forms: an activation in `forward`, then a loss."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import UserError
-from zoo.losses import LOSSES_OF_TASK, build_loss
+from zoo.learning import LOSSES_OF_TASK, Learning
+from zoo.losses import LossFunction, build_loss
 
 torch.manual_seed(0)
 LOGITS = 3 * torch.randn(16, 4, dtype=torch.float64)
@@ -39,6 +41,10 @@ DOCUMENTED: dict[tuple[str, str, str], Callable[[], Tensor]] = {
 }
 
 
+def loss_of(task: str, name: str, weights: Tensor | None = None, **options: Any) -> LossFunction:
+    return build_loss(task, Learning(loss=name, **options), class_weights=weights)
+
+
 def inputs(task: str) -> tuple[Tensor, Tensor]:
     return {
         "multiclass": (LOGITS, CLASSES),
@@ -49,7 +55,7 @@ def inputs(task: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("task", "name", "activation"), DOCUMENTED)
 def test_equals_the_documents_form(task: str, name: str, activation: str) -> None:
-    loss = build_loss(task, name, output_activation=activation)
+    loss = loss_of(task, name, output_activation=activation)
     expected = DOCUMENTED[task, name, activation]()
     torch.testing.assert_close(loss(*inputs(task)), expected, rtol=1e-12, atol=1e-12)
 
@@ -66,7 +72,7 @@ def test_gradients_are_finite_far_from_zero(task: str, name: str) -> None:
     logits, target = inputs(task)
     for scale in (50, -50):
         far = (scale * logits.float()).requires_grad_()
-        loss = build_loss(task, name)(far, target.float() if task != "multiclass" else target)
+        loss = loss_of(task, name)(far, target.float() if task != "multiclass" else target)
         loss.backward()
         assert loss.isfinite()
         assert far.grad.isfinite().all()
@@ -76,16 +82,16 @@ def test_gradients_are_finite_far_from_zero(task: str, name: str) -> None:
 def test_every_loss_works_in_mixed_precision(task: str, name: str) -> None:
     logits, target = inputs(task)
     target = target.float() if task != "multiclass" else target
-    exact = build_loss(task, name)(logits.float(), target)
+    exact = loss_of(task, name)(logits.float(), target)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = build_loss(task, name)(logits.bfloat16(), target)
+        mixed = loss_of(task, name)(logits.bfloat16(), target)
     torch.testing.assert_close(mixed.float(), exact, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "nll"])
 def test_class_weights_are_those_of_torch(name: str) -> None:
     weights = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
-    loss = build_loss("multiclass", name, class_weights=weights)
+    loss = loss_of("multiclass", name, weights=weights)
     torch.testing.assert_close(
         loss(LOGITS, CLASSES), nn.CrossEntropyLoss(weight=weights)(LOGITS, CLASSES)
     )
@@ -93,21 +99,21 @@ def test_class_weights_are_those_of_torch(name: str) -> None:
 
 def test_class_weights_mean_the_same_in_every_loss() -> None:
     weights = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
-    weighted = build_loss("multiclass", "kl_div", class_weights=weights)(LOGITS, CLASSES)
+    weighted = loss_of("multiclass", "kl_div", weights=weights)(LOGITS, CLASSES)
     torch.testing.assert_close(
         weighted, nn.CrossEntropyLoss(weight=weights)(LOGITS, CLASSES), rtol=1e-12, atol=1e-12
     )
     # Binary: as if the examples of a class were there as many times as its weight says.
-    twice = build_loss("binary", "bce", class_weights=torch.tensor([1.0, 2.0]).double())
+    twice = loss_of("binary", "bce", weights=torch.tensor([1.0, 2.0]).double())
     yes = YES_NO == 1
-    repeated = build_loss("binary", "bce")(
+    repeated = loss_of("binary", "bce")(
         torch.cat([LOGITS[:, :1], LOGITS[yes, :1]]), torch.cat([YES_NO, YES_NO[yes]])
     )
     torch.testing.assert_close(twice(LOGITS[:, :1], YES_NO), repeated)
 
 
 def test_label_smoothing_is_that_of_torch() -> None:
-    loss = build_loss("multiclass", "cross_entropy", label_smoothing=0.1)
+    loss = loss_of("multiclass", "cross_entropy", label_smoothing=0.1)
     torch.testing.assert_close(
         loss(LOGITS, CLASSES), nn.CrossEntropyLoss(label_smoothing=0.1)(LOGITS, CLASSES)
     )
@@ -115,6 +121,6 @@ def test_label_smoothing_is_that_of_torch() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(UserError, match=r"loss nll.*binary.*bce_with_logits"):
-        build_loss("binary", "nll")
+        loss_of("binary", "nll")
     with pytest.raises(UserError, match=r"label_smoothing belongs to cross_entropy"):
-        build_loss("multiclass", "mse", label_smoothing=0.1)
+        loss_of("multiclass", "mse", label_smoothing=0.1)

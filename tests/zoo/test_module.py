@@ -35,7 +35,7 @@ def test_a_new_head_leaves_the_backbone_and_says_what_it_is_for() -> None:
     assert model(x).shape == (2, 4)
     assert torch.equal(model.forward_features(x), before)
     assert model.class_names == ["w", "x", "y", "z"]
-    assert (model.hparams["num_outputs"], model.hparams["class_names"][0]) == (4, "w")
+    assert (model.spec.num_outputs, model.spec.class_names[0]) == (4, "w")
     # Equal counts mean nothing: it is new also for as many classes as before.
     old = model.head.weight.clone()
     model.reset_head(4)
@@ -47,7 +47,7 @@ def test_a_binary_network_becomes_multiclass_by_more_classes() -> None:
     model = network(Numbers("binary"))
     assert model(torch.ones(2, 5)).shape == (2, 1)
     model.reset_head(3)
-    assert model.hparams["task"] == "multiclass"
+    assert model.spec.task == "multiclass"
     model.reset_head(2, task="binary")
     assert model(torch.ones(2, 5)).shape == (2, 1)
     assert model.class_names == ["0", "1"]

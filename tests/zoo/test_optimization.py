@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from zoo.errors import UserError
+from zoo.learning import Learning
 from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
 
 SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
@@ -100,20 +101,14 @@ def test_head_and_layers_get_rates_of_their_own() -> None:
 
 def test_relative_rates_need_a_rate() -> None:
     model, head, named = network()
-    with pytest.raises(UserError, match="head-lr"):
+    with pytest.raises(UserError, match="head_lr"):
         parameter_groups(model, head, named, None, 1.0, None)
 
 
-@pytest.mark.parametrize(
-    ("head_lr", "layer_decay", "named"),
-    [(-1.0, None, "head-lr"), (None, 0.0, "layer-decay"), (None, 1.5, "layer-decay")],
-)
-def test_rates_out_of_range_are_refused(
-    head_lr: float | None, layer_decay: float | None, named: str
-) -> None:
-    model, head, parameters = network()
-    with pytest.raises(UserError, match=named):
-        parameter_groups(model, head, parameters, 0.1, head_lr, layer_decay)
+@pytest.mark.parametrize("setting", [{"head_lr": -1.0}, {"layer_decay": 0.0}, {"layer_decay": 1.5}])
+def test_rates_out_of_range_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=next(iter(setting))):
+        Learning(**setting)
 
 
 def test_an_optimizer_of_sparse_gradients_is_refused() -> None:

@@ -83,8 +83,8 @@ def test_it_learns_or_is_refused(name: str, data_name: str, folder: Path) -> Non
         assert "\n" not in sentence
         return
     model = zoo.create_model(name, datamodule=datamodule, **arguments)
-    assert tuple(model.hparams["input_shape"]) == datamodule.input_shape
-    assert model.hparams["num_outputs"] == datamodule.num_outputs
+    assert tuple(model.spec.input_shape) == datamodule.input_shape
+    assert model.spec.num_outputs == datamodule.num_outputs
     assert model.class_names == datamodule.class_names
 
     x, y = (tensor[torch.arange(8)] for tensor in repeated(datamodule.splits["train"]))
@@ -172,11 +172,10 @@ def test_a_recipes_loss_gives_way_to_other_data(run_cli: Callable) -> None:
     for name in ("fashion_ffnn", "sigmoid_neuron"):
         result = run_cli("fit", "--model", name, *regression, *short)
         assert result.status == 0, result.err
-        assert "the usual one is taken" in result.out
-        assert zoo.load_weights(f"runs/{name}/version_0").hparams["loss"] is None
-    asked = run_cli("fit", "--model", "fashion_ffnn", *regression, "--model.loss", "kl_div")
+        assert "the default one is taken" in result.out
+    asked = run_cli("fit", "--model", "fashion_ffnn", *regression, "--learning.loss", "kl_div")
     assert asked.status == 2
-    assert "--model.loss kl_div does not fit a regression task" in asked.err
+    assert "--learning.loss kl_div does not fit a regression task" in asked.err
 
 
 def test_the_readme_shows_this_table() -> None:

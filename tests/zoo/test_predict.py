@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from datamodules import Tabular
+from datamodules.spec import DataSpec
 from zoo import load_weights
 from zoo.architectures import FeedForward
-from zoo.registry import create_datamodule, create_model, described_by, list_models
+from zoo.recipe import list_models
+from zoo.registry import create_datamodule, create_model
 from zoo.weights import save_weights
 
 N = 120
@@ -36,7 +38,7 @@ def people():
 def trained(data, tmp_path, steps=60):
     data.setup()
     torch.manual_seed(0)
-    model = FeedForward(hidden_dim=32, **described_by(data))
+    model = FeedForward(data.spec, hidden_dim=32)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     x, y = data.splits["train"]
     for _ in range(steps):
@@ -69,7 +71,7 @@ def test_predictions_stand_beside_the_input(run_cli, weights, people, tmp_path):
 
 
 def test_the_network_alone_knows_how_to_read_the_table(weights):
-    preprocessing = load_weights(weights).hparams["preprocessing"]
+    preprocessing = load_weights(weights).spec.preprocessing
     assert [c["name"] for c in preprocessing["columns"]] == ["age", "city", "joined"]
     assert json.loads(json.dumps(preprocessing)) == preprocessing
 
@@ -168,7 +170,7 @@ def test_a_regression_predicts_in_its_own_units(run_cli, people, tmp_path):
 
 
 def test_a_network_that_reads_images_is_refused(run_cli, tmp_path):
-    save_weights(FeedForward(hidden_dim=4), tmp_path / "i.safetensors")
+    save_weights(FeedForward(DataSpec(), hidden_dim=4), tmp_path / "i.safetensors")
     result = run_cli("predict", "--weights", "i.safetensors", "--input", "x.csv")
     assert result.status == 2
     assert "not tables" in result.err

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import zoo
+from zoo.cards import card_path, read_card
 from zoo.evaluation import measure
-from zoo.registry import PRETRAINED
-from zoo.weights import card_path, read_card
+from zoo.recipe import PRETRAINED
 
 NAMES = zoo.list_models(pretrained=True)
 # Logits differ between processors in the order of float32 sums.
@@ -47,7 +47,7 @@ def test_network_equals_its_card(name):
 
     assert sum(p.numel() for p in model.parameters()) == card.parameters
     assert model.class_names == card.class_names
-    assert list(model.hparams["input_shape"]) == card.input_shape
+    assert list(model.spec.input_shape) == card.input_shape
     torch.testing.assert_close(logits, torch.tensor(card.golden_logits), **GOLDEN_TOLERANCE)
 
 

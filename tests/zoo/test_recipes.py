@@ -12,7 +12,7 @@ from quick import data_of
 
 import zoo
 from zoo.classes import class_at
-from zoo.registry import RECIPES, Recipe, find_recipe, read_yaml
+from zoo.recipe import RECIPES, Recipe, find_recipe, read_yaml
 
 NAMES = zoo.list_models()
 DOCUMENTED = [name for name in NAMES if "." not in name]
@@ -182,7 +182,7 @@ def test_widths_are_as_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSS)
 def test_losses_are_as_documented(name: str) -> None:
-    assert find_recipe(name).model["init_args"]["loss"] == LOSS[name]
+    assert find_recipe(name).learning["loss"] == LOSS[name]
 
 
 def test_the_data_are_as_documented() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from datamodules import TensorDataModule
 from zoo.architectures import FeedForward
-from zoo.registry import described_by
+from zoo.learning import Learning
 
 ONE_CYCLE = {"class_path": "zoo.optimization.OneCycle", "init_args": {}}
 SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
@@ -50,9 +50,11 @@ class Numbers(TensorDataModule):
 
 
 def network(data: Numbers, **options: Any) -> FeedForward:
+    """Return a network for the data; options are its own or those of its learning."""
     torch.manual_seed(0)
-    settings = {"hidden_dim": [8, 8], "optimizer": SGD, **described_by(data)}
-    return FeedForward(**{**settings, **options})
+    learning = {k: options.pop(k) for k in Learning.__dataclass_fields__ if k in options}
+    model = FeedForward(data.spec, **{"hidden_dim": [8, 8], **options})
+    return model.learn({"optimizer": SGD, **learning})
 
 
 def trainer(folder: Path, epochs: int = 2, **options: Any) -> pl.Trainer:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from datamodules.spec import DataSpec
 from zoo.errors import UserError
 from zoo.module import ZooModule
 
@@ -42,6 +43,7 @@ class FeedForward(ZooModule):
     Shape: (N, *input_shape), flattened -> (N, num_outputs).
 
     Args:
+        spec: The data that it is for.
         hidden_dim: Width of every hidden layer, or a list with one width for each.
         num_hidden: Number of hidden layers, if `hidden_dim` is one width; 0 makes it linear.
         activation: Activation of the hidden layers.
@@ -53,7 +55,6 @@ class FeedForward(ZooModule):
         bias: Give the linear layers a bias.
         sizes: Inputs and outputs of every linear layer, the head too, as the documents write them
             (`[[3, 20], [20, 2]]`), instead of `hidden_dim`; they are checked against each other.
-        kwargs: What every network of the zoo takes.
 
     Raises:
         UserError: If widths are not positive, or lists differ in length.
@@ -61,6 +62,7 @@ class FeedForward(ZooModule):
 
     def __init__(
         self,
+        spec: DataSpec,
         hidden_dim: int | list[int] = 512,
         num_hidden: int | None = None,
         activation: ActivationName = "relu",
@@ -71,10 +73,9 @@ class FeedForward(ZooModule):
         layer_order: list[StepName] = ["norm", "activation", "dropout"],  # noqa: B006
         bias: bool = True,
         sizes: list[list[int]] | None = None,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        in_features, num_outputs = math.prod(self.feature_shape), self.hparams["num_outputs"]
+        super().__init__(spec)
+        in_features, num_outputs = math.prod(self.feature_shape), self.num_outputs
         if sizes is None:
             widths = hidden_widths(hidden_dim, num_hidden)
         else:
@@ -98,7 +99,6 @@ class FeedForward(ZooModule):
             in_features = width
         self.head = nn.Linear(in_features, num_outputs, bias=bias)
         self.output_dropout = nn.Dropout(output_dropout)
-        self.finish()
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Return the head's outputs, some of them dropped out in training if so asked."""

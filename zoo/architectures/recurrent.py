@@ -1,11 +1,12 @@
 """Recurrent networks, which read an image row by row or a sentence word by word."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from datamodules.spec import DataSpec
 from zoo.errors import UserError
 from zoo.module import ZooModule
 
@@ -18,8 +19,8 @@ class SequenceNet(ZooModule):
     An image is a sequence of its rows, a sentence one of its words' embeddings.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
         if len(self.feature_shape) < 2:
             raise UserError(
                 f"{type(self).__name__} reads sequences: images row by row, or text. "
@@ -37,7 +38,7 @@ class SequenceNet(ZooModule):
 
     def lengths(self, x: Tensor) -> Tensor | None:
         """Return how many steps of each raw example are not padding, or None if all are."""
-        if self.hparams["preprocessing"]["kind"] != "tokens":
+        if self.spec.preprocessing["kind"] != "tokens":
             return None
         return (x != 0).sum(dim=1).clamp(min=1)
 
@@ -51,12 +52,12 @@ class Recurrent(SequenceNet):
     Shape: images (N, channels, rows, columns) or token ids (N, words) -> (N, num_outputs).
 
     Args:
+        spec: The data that it is for.
         cell: `rnn` (tanh), `lstm` or `gru`.
         hidden_dim: Size of the hidden state.
         num_layers: Recurrent layers on top of each other.
         bidirectional: Read the sequence backwards too.
         dropout: Share dropped out between the layers and before the head in training.
-        kwargs: What every network of the zoo takes.
 
     Raises:
         UserError: If the data are no sequences.
@@ -64,14 +65,14 @@ class Recurrent(SequenceNet):
 
     def __init__(
         self,
+        spec: DataSpec,
         cell: Literal["rnn", "lstm", "gru"] = "lstm",
         hidden_dim: int = 128,
         num_layers: int = 2,
         bidirectional: bool = False,
         dropout: float = 0.0,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(spec)
         for option, value in {"hidden_dim": hidden_dim, "num_layers": num_layers}.items():
             if value < 1:
                 raise UserError(f"--model.{option} must be positive, but {value} is not.")
@@ -85,8 +86,7 @@ class Recurrent(SequenceNet):
         )
         self.dropout = nn.Dropout(dropout)
         directions = 2 if bidirectional else 1
-        self.head = nn.Linear(directions * hidden_dim, self.hparams["num_outputs"])
-        self.finish()
+        self.head = nn.Linear(directions * hidden_dim, self.num_outputs)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last layer's last state (N, directions * hidden_dim)."""
@@ -109,22 +109,21 @@ class LSTMCellNet(SequenceNet):
     Shape: images (N, channels, rows, columns) or token ids (N, words) -> (N, num_outputs).
 
     Args:
+        spec: The data that it is for.
         hidden_dim: Size of the hidden state.
         dropout: Share of the last state dropped out before the head in training.
-        kwargs: What every network of the zoo takes.
 
     Raises:
         UserError: If the data are no sequences.
     """
 
-    def __init__(self, hidden_dim: int = 128, dropout: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, spec: DataSpec, hidden_dim: int = 128, dropout: float = 0.0) -> None:
+        super().__init__(spec)
         if hidden_dim < 1:
             raise UserError(f"--model.hidden_dim must be positive, but {hidden_dim} is not.")
         self.backbone = nn.LSTMCell(self.step_features, hidden_dim)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_dim, self.hparams["num_outputs"])
-        self.finish()
+        self.head = nn.Linear(hidden_dim, self.num_outputs)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last state (N, hidden_dim), of each example's last step that is no padding."""

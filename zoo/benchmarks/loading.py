@@ -10,7 +10,9 @@ from typing import Any
 from safetensors.torch import load_file
 
 from zoo.benchmarks import Options, Report, median_ratio
-from zoo.registry import create_model, list_models, pretrained_path
+from zoo.cards import pretrained_path
+from zoo.recipe import list_models
+from zoo.registry import create_model
 
 # One call is a few milliseconds; a repeat is the median of so many.
 CALLS = 10

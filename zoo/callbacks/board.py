@@ -76,8 +76,8 @@ def is_image(shape: Any) -> bool:
 
 def image_shape(pl_module: ZooModule) -> tuple[int, ...] | None:
     """Return the shape (C, H, W) of the network's images; None if it reads something else."""
-    shape = tuple(pl_module.hparams["input_shape"])
-    images = pl_module.hparams["preprocessing"]["kind"] == "pixels" and is_image(shape)
+    shape = tuple(pl_module.spec.input_shape)
+    images = pl_module.spec.preprocessing["kind"] == "pixels" and is_image(shape)
     return shape if images else None
 
 
@@ -112,7 +112,7 @@ def outcome(trainer: Trainer, pl_module: ZooModule) -> Outcome | None:
     """Return the test split with its predictions, while the test epoch ends; None if empty."""
     held = getattr(trainer.datamodule, "splits", {}).get("test")
     if trainer.world_size == 1:
-        found = pl_module.evaluated("test")
+        found = pl_module.predictions("test")
         if found is None:
             return None
         scores, target = found
@@ -127,7 +127,7 @@ def outcome(trainer: Trainer, pl_module: ZooModule) -> Outcome | None:
             chunks = [pl_module(as_batch(pl_module, part)) for part in x.split(CHUNK)]
         scores, target = pl_module.task.metric_inputs(torch.cat(chunks).cpu(), target)
     scores, target = on_cpu(scores), on_cpu(target)
-    task = pl_module.hparams["task"]
+    task = pl_module.spec.task
     if task == "binary":
         scores = torch.stack([1 - scores, scores], dim=1)
     return Outcome(x, target, scores, task, list(pl_module.class_names), trainer.global_step)
@@ -146,7 +146,7 @@ class OutcomeInspector(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
         """Show the test split, if the network has a task that this inspection is for."""
         writer = board(trainer)
-        if writer is None or pl_module.hparams["task"] not in self.tasks:
+        if writer is None or pl_module.spec.task not in self.tasks:
             return
         shown = outcome(trainer, pl_module)
         if shown is not None:

@@ -86,7 +86,7 @@ class PredictedVersusTrue(OutcomeInspector):
     def inspect(self, writer: SummaryWriter, shown: Outcome, pl_module: ZooModule) -> None:
         """Draw a point for each test example, at most 2,000."""
         outputs = min(shown.scores.shape[1], 4)
-        named = (pl_module.hparams["preprocessing"].get("target") or {}).get("names") or []
+        named = (pl_module.spec.preprocessing.get("target") or {}).get("names") or []
         figure = new_figure(5.2 * min(outputs, 2), 5.2 * -(-outputs // 2), layout="constrained")
         for i in range(outputs):
             axes = figure.add_subplot(-(-outputs // 2), min(outputs, 2), i + 1)

@@ -41,9 +41,9 @@ class DecisionSurface(Callback):
 
 def is_plane(pl_module: ZooModule) -> bool:
     """Tell whether an example is two numbers that can be varied continuously."""
-    preprocessing = pl_module.hparams["preprocessing"]
+    preprocessing = pl_module.spec.preprocessing
     return (
-        list(pl_module.hparams["input_shape"]) == [2]
+        list(pl_module.spec.input_shape) == [2]
         and preprocessing["kind"] != "tokens"
         and not preprocessing.get("categorical")
     )
@@ -68,7 +68,7 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> "
     with evaluating(model):
         given = torch.cat([model(as_batch(model, part)) for part in points.split(CHUNK)])
     given = given.float().cpu()
-    task, names = model.hparams["task"], list(model.class_names)
+    task, names = model.spec.task, list(model.class_names)
     figure = new_figure(6.4, 5.4, layout="constrained")
     axes = figure.add_subplot()
     extent = (float(across[0]), float(across[-1]), float(up[0]), float(up[-1]))
@@ -106,7 +106,7 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> "
                 some[:, 0], some[:, 1], s=60, color=[colour], edgecolors="white", label=name
             )
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, frameon=False)
-    columns = [c["name"] for c in model.hparams["preprocessing"].get("columns", [])]
+    columns = [c["name"] for c in model.spec.preprocessing.get("columns", [])]
     labels = columns if len(columns) == 2 else ["input 0", "input 1"]
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
     axes.set_title(f"Decision surface, {title}", fontsize=11)

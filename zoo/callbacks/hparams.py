@@ -11,17 +11,6 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from zoo.callbacks.board import board
 from zoo.module import ZooModule
 
-# What follows the data says nothing that `data` does not say, and a vocabulary fills pages.
-LEFT_OUT = {
-    "input_shape",
-    "task",
-    "num_outputs",
-    "class_names",
-    "preprocessing",
-    "class_weights",
-    "optimizer",
-    "lr_scheduler",
-}
 PLAIN = (str, int, float, bool)
 
 
@@ -55,12 +44,14 @@ def settings(trainer: Trainer, pl_module: ZooModule) -> dict[str, Any]:
     """Return what can be set in a run, flat, as numbers, strings and booleans."""
     data = trainer.datamodule
     found: dict[str, Any] = {"model": type(pl_module).__name__}
+    learning = pl_module.learning.plain()
     for key in ("optimizer", "lr_scheduler"):
-        spec = pl_module.hparams[key] or {}
+        spec = learning.pop(key) or {}
         if spec:
             found[key] = spec["class_path"].rpartition(".")[2]
             found |= {f"{key}.{k}": v for k, v in spec.get("init_args", {}).items()}
-    found |= {f"model.{k}": v for k, v in pl_module.hparams.items() if k not in LEFT_OUT}
+    found |= {f"model.{k}": v for k, v in pl_module.hparams.items() if k != "spec"}
+    found |= {f"learning.{k}": v for k, v in learning.items()}
     if data is not None:
         found["data"] = type(data).__name__
         found["data.origin"] = getattr(data, "origin", None)

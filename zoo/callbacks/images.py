@@ -86,7 +86,7 @@ class TrainingBatch(Callback):
             images = on_cpu(pl_module.preprocess(batch[0][:BATCH])).reshape(-1, *shape)
             names = pl_module.class_names
             target = batch[1][:BATCH]
-            if pl_module.hparams["task"] == "regression":
+            if pl_module.spec.task == "regression":
                 captions = [f"{float(values.flatten()[0]):.4g}" for values in target]
             else:
                 captions = [shortened(names[int(c)], 13) for c in target]

@@ -96,7 +96,7 @@ def gradient_norm(gradients: list[Tensor | None]) -> Tensor | None:
 
 def layout(pl_module: ZooModule) -> dict[str, dict[str, list[Any]]]:
     """Return TensorBoard's layout: a chart of the loss and of every metric with all splits."""
-    names = ["loss", *pl_module.task.metrics(pl_module.hparams["num_outputs"])]
+    names = ["loss", *pl_module.task.metrics(pl_module.spec.num_outputs)]
     charts = {n: ["Multiline", [f"{n}/{s}" for s in ("train", "val", "test")]] for n in names}
     tags = {
         "learning rate": "optimization/learning_rate.*",

@@ -15,7 +15,7 @@ from zoo.callbacks.board import board
 from zoo.module import ZooModule
 
 if TYPE_CHECKING:
-    from zoo.weights import Card
+    from zoo.cards import Card
 
 # The packages that a result may depend on.
 PACKAGES = (

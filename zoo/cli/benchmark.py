@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--repeats must be at least 1, not {chosen.repeats}.")
     import lightning.pytorch  # noqa: F401  it sets the levels of its loggers when imported
 
-    from zoo.cli.console import quiet, table
+    from zoo.console import quiet, table
 
     quiet()
     options = Options(repeats=chosen.repeats, epochs=chosen.epochs, source=chosen.source)

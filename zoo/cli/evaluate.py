@@ -13,12 +13,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data_dir", "--data.data_dir", help="folder with the data")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     chosen = parser.parse_args(argv)
-    from zoo.weights import weights_path
+    from zoo.cards import weights_path
 
     path = weights_path(chosen.weights)
-    from zoo.cli.console import by_split, metrics_table, quiet
+    from zoo.cards import card_path, read_card
+    from zoo.console import by_split, metrics_table, quiet
     from zoo.evaluation import data_of, measure
-    from zoo.weights import card_path, read_card
 
     quiet()
     card = read_card(card_path(path))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from zoo.cli.console import quiet
+from zoo.console import quiet
 from zoo.registry import create_datamodule, create_model
 
 if TYPE_CHECKING:

@@ -4,56 +4,56 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli.front import understand
+from zoo.cli.request import Request, parse_request
 
 if TYPE_CHECKING:
-    from zoo.cli.parser import FitCLI
+    from zoo.settings import Settings
 
 
 def main(argv: list[str]) -> None:
     """Run `fit` with these arguments."""
-    request = understand(argv)
+    request = parse_request(argv)
     if request is None:
         return
-    from zoo.cli.console import quiet
-    from zoo.cli.parser import FitCLI
+    from zoo.console import quiet
+    from zoo.settings import Settings
 
     quiet()
     if request.help:
-        FitCLI(request.recipe, ["--help"])
-    cli = FitCLI(request.recipe, request.argv, only_parse=request.print_config)
+        print(_help(request))
+        return
+    settings = Settings(request.recipe, request.argv)
     if request.print_config:
         import yaml
 
-        print(yaml.safe_dump(cli.as_recipe(), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(settings.as_recipe(), sort_keys=False, allow_unicode=True), end="")
         return
     from zoo.cli.tensorboard import opened
 
-    with opened(request.open, Path(cli.config.trainer.default_root_dir or "runs")):
-        train(cli, request.pretrained, request.inspect)
+    with opened(request.open, Path(settings.config.trainer.default_root_dir or "runs")):
+        train(settings, request.inspect)
 
 
-def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
+def _help(request: Request) -> str:
+    from zoo.cli.help import HelpParser, network_help
+    from zoo.settings import Settings
+
+    parser = Settings(request.recipe, parser_class=HelpParser).parser
+    return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
+
+
+def train(settings: "Settings", inspect: str = "none") -> None:
     """Train, and print what came of it."""
     import torch
 
-    from zoo.callbacks.inspect import inspectors
     from zoo.cli import INTERRUPTED_STATUS
-    from zoo.cli.console import by_split, duration, metrics_table
-    from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
-    from zoo.registry import pretrained_path
-    from zoo.weights import load_backbone
+    from zoo.run_folder import CHECKPOINTS
+    from zoo.training import Training
 
-    ckpt_path = cli.config.ckpt_path
-    if ckpt_path:
-        check_checkpoint(Path(ckpt_path), cli.model)
-    if pretrained:
-        print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
-    training = Training(cli, callbacks=inspectors(inspect))
-    if training.trainer.is_global_zero:
-        print(training.describe(), flush=True)
+    training = Training(settings, inspect=inspect)
+    training.announce()
     try:
-        metrics = training.fit(ckpt_path)
+        run = training.fit()
     except SystemExit:
         # Lightning has taken the Ctrl-C, saved and stopped its processes.
         last = training.folder / CHECKPOINTS / "last.ckpt" if training.folder else None
@@ -67,17 +67,5 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
         # Without this, 3 of 12 runs on several processes aborted at exit.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    if not training.trainer.is_global_zero or training.folder is None:
-        return
-    titles = {"train": "train", "val": "validation", "test": "test"}
-    nested = by_split(metrics)
-    shown = {titles[s]: nested[s] for s in titles if s in nested}
-    if cli.datamodule.origin == "synthetic":
-        shown = {f"{split} (synthetic)": values for split, values in shown.items()}
-    first = getattr(cli.datamodule, "first_metrics", ())
-    print(f"\n{metrics_table(shown, first)}\n")
-    print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
-    if training.selected_checkpoint:
-        print(f"checkpoint   {training.selected_checkpoint}")
-    print(f"weights      {training.folder / 'weights.safetensors'}")
-    print(f"tensorboard  tensorboard --logdir {training.folder.parent.parent}")
+    if training.trainer.is_global_zero and run.folder:
+        print(f"\n{run}")

@@ -5,9 +5,10 @@ import contextlib
 import warnings
 from pathlib import Path
 
-from zoo.cli.front import listing
+from zoo.cards import pretrained_path
+from zoo.cli.request import listing
 from zoo.errors import UserError
-from zoo.registry import DATAMODULES, find_recipe, list_models, pretrained_path
+from zoo.recipe import DATAMODULES, find_recipe, list_models
 
 
 def main(argv: list[str]) -> None:
@@ -37,17 +38,17 @@ def main(argv: list[str]) -> None:
 def portrait(name: str) -> str:
     """Return what there is to know about one network, as text."""
     recipe = find_recipe(name)
-    from zoo.cli.console import quiet, table
+    from zoo.cards import card_path, read_card
+    from zoo.console import quiet, table
     from zoo.layers import layer_rows
     from zoo.registry import create_model
-    from zoo.weights import card_path, read_card
 
     quiet()
     model = create_model(name)
     facts = {
         "source": recipe.source,
         "note": recipe.note,
-        "task": f"{model.hparams['task']}, {model.hparams['num_outputs']} outputs",
+        "task": f"{model.spec.task}, {model.num_outputs} outputs",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "data": recipe.data["class_path"].removeprefix("datamodules."),
         "pairs with": ", ".join(pairings(name)),

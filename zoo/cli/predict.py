@@ -34,13 +34,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--encoding", help="such as latin-1, if it is not found by itself")
     parser.add_argument("--decimal", help="the decimal mark, if it is not found by itself")
     chosen = parser.parse_args(argv)
-    from zoo.weights import weights_path
+    from zoo.cards import weights_path
 
     path = weights_path(chosen.weights)
     from zoo.weights import load_weights
 
     model = load_weights(path)
-    kind = model.hparams["preprocessing"]["kind"]
+    kind = model.spec.preprocessing["kind"]
     if kind != "table":
         raise UserError(
             f"'{path}' reads {kind}, not tables; predict needs a network that was trained on a "
@@ -77,7 +77,7 @@ def predict(
     from datamodules.tabular.encode import check_columns, encode_frame, source_columns
     from datamodules.tabular.reading import ReadOptions, TableFile
 
-    preprocessing = model.hparams["preprocessing"]
+    preprocessing = model.spec.preprocessing
     expect = tuple(n for n in source_columns(preprocessing) if not n.isdigit())
     options = ReadOptions(bad_rows="refuse", expect=expect, **reading)
     file = TableFile(source, options)
@@ -105,7 +105,7 @@ def _columns(predicted: dict[str, Any], model: "ZooModule", taken: set[str]) -> 
         for name, column in zip(model.class_names, predicted["probabilities"].T, strict=True):
             columns[f"probability_{name}"] = column.numpy().round(6)
     else:
-        names = model.hparams["preprocessing"].get("target", {}).get("names", ["prediction"])
+        names = model.spec.preprocessing.get("target", {}).get("names", ["prediction"])
         several = len(names) > 1
         for name, column in zip(names, values.T, strict=True):
             columns[f"prediction_{name}" if several else "prediction"] = column.numpy()

@@ -3,9 +3,10 @@
 import warnings
 from pathlib import Path
 
+from zoo.cards import Card
 from zoo.errors import UserError
-from zoo.registry import Recipe, create_model, find_recipe, list_models, model_card
-from zoo.weights import Card
+from zoo.recipe import Recipe, find_recipe, list_models
+from zoo.registry import create_model, model_card
 
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
 

@@ -24,10 +24,11 @@ def main(argv: list[str]) -> None:
     chosen = parser.parse_args(argv)
     import torch
 
-    from zoo.cli.console import quiet
+    from zoo.cards import card_path, read_card, weights_path
+    from zoo.console import quiet
     from zoo.evaluation import data_of, measure
-    from zoo.registry import PRETRAINED
-    from zoo.weights import card_path, dataset_of, load_weights, read_card, weights_path
+    from zoo.recipe import PRETRAINED
+    from zoo.weights import dataset_of, load_weights
 
     quiet()
     files = [weights_path(run) for run in chosen.runs]

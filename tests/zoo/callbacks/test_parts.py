@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional import auroc
 
 import zoo
+from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
 from zoo.callbacks import curves, histograms
 from zoo.callbacks.board import Outcome, evaluating, is_due, spared
@@ -58,7 +59,7 @@ def test_a_wrong_name_gets_the_nearest_one(spec: str, nearest: str) -> None:
 
 def test_help_needs_neither_torch_nor_matplotlib() -> None:
     code = (
-        "import sys; from zoo.cli.front import understand; understand(['--help']);"
+        "import sys; from zoo.cli.request import parse_request; parse_request(['--help']);"
         "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'tensorboard')))"
     )
     root = Path(__file__).parents[3]
@@ -104,7 +105,7 @@ def test_without_a_last_epoch_the_powers_of_two_are_due() -> None:
 
 
 def test_evaluating_leaves_every_module_as_it_was() -> None:
-    model = FeedForward(hidden_dim=4, dropout=0.5)
+    model = FeedForward(DataSpec(), hidden_dim=4, dropout=0.5)
     model.train()
     model.backbone[1].eval()
     modes = [module.training for module in model.modules()]
@@ -168,7 +169,7 @@ def test_gradient_norm_is_that_of_one_vector() -> None:
 
 
 def test_dead_share_counts_units_that_never_fire() -> None:
-    model = FeedForward(input_shape=[3], hidden_dim=4, num_outputs=2)
+    model = FeedForward(DataSpec((3,), num_outputs=2), hidden_dim=4)
     with torch.no_grad():
         model.backbone[1].bias.copy_(torch.tensor([-1e9, 1e9, -1e9, -1e9]))
     assert histograms.dead_shares(model, torch.randn(8, 3)) == {"backbone.2": 0.75}
@@ -186,7 +187,7 @@ def test_histogram_survives_constant_and_broken_values(
 
 @pytest.mark.parametrize(("task", "outputs"), [("binary", 1), ("multiclass", 3), ("regression", 1)])
 def test_decision_surface_for_every_task(task: str, outputs: int) -> None:
-    model = FeedForward(input_shape=[2], task=task, num_outputs=outputs, hidden_dim=3)
+    model = FeedForward(DataSpec((2,), task, outputs), hidden_dim=3)
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [float("nan"), 1.0], [1.0, 1.0]])
     target = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
     if task != "regression":
@@ -206,7 +207,7 @@ def outcome(scores: torch.Tensor, target: torch.Tensor, task: str, names: list[s
 
 def test_hundred_classes_and_diverged_probabilities_are_shown(tmp_path: Path) -> None:
     names = [f"a rather long class name {i}" for i in range(100)]
-    model = FeedForward(num_outputs=100, hidden_dim=4)
+    model = FeedForward(DataSpec(num_outputs=100), hidden_dim=4)
     scores = torch.rand(300, 100).softmax(dim=1)
     scores[::3] = float("nan")
     shown = outcome(scores, torch.arange(300) % 100, "multiclass", names)
@@ -216,7 +217,7 @@ def test_hundred_classes_and_diverged_probabilities_are_shown(tmp_path: Path) ->
 
 
 def test_regression_of_several_targets_is_shown(tmp_path: Path) -> None:
-    model = FeedForward(input_shape=[2], task="regression", num_outputs=6, hidden_dim=4)
+    model = FeedForward(DataSpec((2,), "regression", 6), hidden_dim=4)
     target = torch.randn(50, 6)
     target[0, 0] = float("nan")
     shown = outcome(target + 0.1, target, "regression", [])

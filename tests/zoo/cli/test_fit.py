@@ -102,9 +102,9 @@ def test_the_recipe_is_the_documents(run_cli: Run) -> None:
         (["--trainer.limit_val_batches=0.5"], "trainer.limit_val_batches", 0.5),
         (["--data", "mnist"], "data.class_path", "datamodules.MNIST"),
         (["--data", "mnist"], "data.init_args.batch_size", 64),  # the network's, not the data's
-        (["--freeze", "backbone.1.*"], "model.init_args.freeze", ["backbone.1.*"]),
-        (["--head-lr", "0.5"], "model.init_args.head_lr", 0.5),
-        (["--layer-decay", "0.7"], "model.init_args.layer_decay", 0.7),
+        (["--freeze", "backbone.1.*"], "learning.freeze", ["backbone.1.*"]),
+        (["--head_lr", "0.5"], "learning.head_lr", 0.5),
+        (["--layer_decay", "0.7"], "learning.layer_decay", 0.7),
     ],
     ids=words,
 )
@@ -165,20 +165,18 @@ def test_a_recipe_and_a_network_of_ones_own(run_cli: Run, tmp_path: Path) -> Non
     (tmp_path / "my_networks.py").write_text(
         textwrap.dedent('''
         from torch import nn
-        from zoo import ZooModule
+        from zoo import DataSpec, ZooModule
 
         class Mine(ZooModule):
             """A network of one's own.
 
             Args:
                 width: Its width.
-                kwargs: What every network takes.
             """
-            def __init__(self, width: int = 4, **kwargs):
-                super().__init__(**kwargs)
+            def __init__(self, spec: DataSpec, width: int = 4):
+                super().__init__(spec)
                 self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU())
-                self.head = nn.Linear(width, self.hparams["num_outputs"])
-                self.finish()
+                self.head = nn.Linear(width, self.num_outputs)
         ''')
     )
     (tmp_path / "mine.yaml").write_text(
@@ -205,7 +203,7 @@ def test_another_dataset_decides_shapes_and_names(run_cli: Run) -> None:
 def test_a_yes_or_no_question_about_images(run_cli: Run) -> None:
     result = run_cli("fit", *FASHION, "--data.positive_classes", "[5, 7, 9]")
     assert result.status == 0, result.err
-    assert load_weights(only_run()).hparams["task"] == "binary"
+    assert load_weights(only_run()).spec.task == "binary"
 
 
 # Training options
@@ -220,8 +218,8 @@ def test_a_yes_or_no_question_about_images(run_cli: Run) -> None:
         ["--optimizer", "Adam", "--optimizer.lr", "1e-3"],
         ["--optimizer", "RMSprop", "--lr_scheduler", "zoo.optimization.OneCycle"],
         ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "loss/val"],
-        ["--model.norm", "batch", "--model.activation", "tanh", "--model.init", "xavier_normal"],
-        ["--model.l1_penalty", "1e-4", "--model.l2_penalty", "1e-4"],
+        ["--model.norm", "batch", "--model.activation", "tanh", "--learning.init", "xavier_normal"],
+        ["--learning.l1_penalty", "1e-4", "--learning.l2_penalty", "1e-4"],
         ["--trainer.logger", "false"],
         ["--trainer.limit_val_batches", "0"],
         ["--trainer.limit_test_batches", "0"],
@@ -283,15 +281,18 @@ def test_help_of_a_network_lists_every_argument_with_its_docstring(run_cli: Run)
     text = " ".join(result.out.split())
     for option, documented in {
         "--model.hidden_dim": "Width of every hidden layer",
-        "--model.label_smoothing": "Share of the probability",
+        "--learning.label_smoothing": "Share of the probability",
         "--data.source": "never touches the network",
         "--data.batch_size": "Images in a training batch",
-        "--trainer.max_epochs": "",
         "--optimizer": "",
         "--lr_scheduler": "",
     }.items():
         assert option in text
         assert documented in text
-    # What makes this network differ comes before the trainer, which all of them have.
-    assert text.index("--model.hidden_dim") < text.index("--trainer.max_epochs")
-    assert "`fit --help`" in text
+    assert "RandomAffine" in text
+    assert "--lr VALUE" in text
+    # All networks have the same trainer.
+    assert "--trainer." not in text
+    trainer = run_cli("fit", "--model", "fashion_ffnn", "--help", "trainer").out
+    assert "--trainer.max_epochs" in trainer
+    assert "--model." not in trainer

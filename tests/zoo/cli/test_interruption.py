@@ -102,7 +102,7 @@ def test_the_command_that_ctrl_c_suggests_goes_on(
 
 def test_ctrl_c_before_the_training_begins(tmp_path: Path) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
-    script = f"import sys, zoo.cli.front as f; f.understand = lambda argv: exec({code!r}); "
+    script = f"import sys, zoo.cli.request as r; r.parse_request = lambda argv: exec({code!r}); "
     script += "from zoo.cli import main; main(['fit'])"
     done = subprocess.run(
         [sys.executable, "-c", script],

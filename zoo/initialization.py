@@ -1,32 +1,19 @@
-"""Initialisations by name, applied to all weights with `nn.Module.apply`."""
-
-from typing import Literal
+"""Initializations by name, applied to all weights with `nn.Module.apply`."""
 
 from torch import nn
 
-InitName = Literal[
-    "default",
-    "zeros",
-    "ones",
-    "uniform",
-    "normal",
-    "xavier_uniform",
-    "xavier_normal",
-    "kaiming_uniform",
-    "kaiming_normal",
-    "orthogonal",
-]
+from zoo.learning import InitName
 
 
-def initialise(module: nn.Module, name: InitName) -> None:
+def initialize(module: nn.Module, name: InitName) -> None:
     """Fill every weight of two dimensions or more with `torch.nn.init`'s function of that name.
 
     Biases and norm layers keep their own. `uniform` draws from 0 to 1, as in document 002, "Layer
     Initialization and Fine Tuning".
 
     Args:
-        module: The network to initialise.
-        name: Name of the initialisation; `default` leaves each layer's own.
+        module: The network to initialize.
+        name: Name of the initialization; `default` leaves each layer's own.
     """
     if name == "default":
         return

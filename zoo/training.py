@@ -1,31 +1,39 @@
-"""One training: its folder, its callbacks, what it leaves behind."""
+"""One training without a command line: its folder, its callbacks, what it leaves behind."""
 
 import contextlib
 import ctypes
 import errno
-import os
 import sys
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.callbacks.checkpoints import KeepBest
+from datamodules.files import atomic_write
+from datamodules.memory import spec_of
+from zoo.callbacks.checkpoints import KeepBest, check_checkpoint
+from zoo.callbacks.inspect import inspectors
 from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
-from zoo.cli.parser import FitCLI
+from zoo.cards import Card
+from zoo.classes import class_at
+from zoo.console import by_split, duration, metrics_table
 from zoo.errors import UserError
-from zoo.optimization import build_optimizer
+from zoo.initialization import initialize
+from zoo.module import ZooModule
+from zoo.registry import let_learn
+from zoo.run_folder import CHECKPOINTS, CONFIG, WEIGHTS, shared_run_folder
+from zoo.settings import Settings
 from zoo.tasks import Monitor
-from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
+from zoo.weights import dataset_of, load_backbone, save_weights
 
 # Words of errors that only a first step or epoch brings up, and that a setting causes: an
 # EarlyStopping without its metric, fewer batches than between validations, norms of one example.
@@ -34,56 +42,92 @@ SETTINGS_AT_FAULT = (
     "`val_check_interval`",
     "Expected more than 1 value per channel",
 )
-CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
 
-def make_run_folder(root: Path, name: str) -> Path:
-    """Make `root/name/version_N` with the lowest free N, also if another run does so right now."""
-    try:
-        (root / name).mkdir(parents=True, exist_ok=True)
-        taken = [p.name.removeprefix("version_") for p in (root / name).glob("version_*")]
-        number = max((int(n) for n in taken if n.isdigit()), default=-1) + 1
-        while True:
-            folder = root / name / f"version_{number}"
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                number += 1
-    except OSError as error:
-        raise UserError(
-            f"The run directory '{root / name}' cannot be made: {error.strerror}. "
-            "Choose another with --trainer.default_root_dir."
-        ) from error
+@dataclass
+class Run:
+    """What a training leaves behind.
+
+    Attributes:
+        model: The network with the weights that the run ends with, in evaluation mode.
+        metrics: By `metric/split`, of these weights.
+        folder: The run directory; None after a trial run (`fast_dev_run`).
+        card: What was written beside the weights.
+        datamodule: The data.
+        epochs: Epochs trained.
+        seconds: How long that took.
+        checkpoint: The checkpoint with these weights.
+    """
+
+    model: ZooModule
+    datamodule: LightningDataModule
+    folder: Path | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    card: Card | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    checkpoint: Path | None = None
+
+    def __str__(self) -> str:
+        """The table of metrics, and where everything is."""
+        if self.folder is None:
+            return "A trial run (fast_dev_run) leaves nothing behind."
+        titles = {"train": "train", "val": "validation", "test": "test"}
+        nested = by_split(self.metrics)
+        shown = {titles[s]: nested[s] for s in titles if s in nested}
+        if getattr(self.datamodule, "origin", "real") == "synthetic":
+            shown = {f"{split} (synthetic)": values for split, values in shown.items()}
+        table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        places = {
+            "time": f"{duration(self.seconds)}, {epochs}",
+            "checkpoint": self.checkpoint,
+            "weights": self.folder / WEIGHTS,
+            "tensorboard": f"tensorboard --logdir {self.folder.parent.parent}",
+        }
+        lines = [f"{title:12} {place}" for title, place in places.items() if place]
+        return "\n".join([table, "", *lines])
 
 
 class Training:
     """A network, its data and a trainer that writes into a run directory.
 
     Args:
-        cli: The parsed settings, with network and data already made.
-        callbacks: Callbacks besides the checkpoints and the progress bar.
+        settings: The settings of the run.
+        data: Its data, if they are given as an object; made as the settings say if None.
+        inspect: What TensorBoard shows.
     """
 
-    def __init__(self, cli: FitCLI, callbacks: list[Callback]) -> None:
+    def __init__(
+        self, settings: Settings, data: LightningDataModule | None = None, inspect: str = "basic"
+    ) -> None:
         keep_freed_memory()
-        self.cli = cli
-        self.model, self.data = cli.model, cli.datamodule
-        trainer_options = cli.config.trainer
-        self.data.setup()  # whether its images are real or drawn is known only now
-        is_table = self.data.preprocessing["kind"] == "table"
+        self.settings, self.recipe = settings, settings.recipe
+        trainer_options = settings.config.trainer
+        pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
+        try:
+            self.data = data or settings.make_data()
+            if hasattr(self.data, "splits"):
+                self.data.setup()  # whether its images are real or drawn is known only now
+            self.model = self._make_model()
+        except (ValueError, RuntimeError) as error:  # torch says so of a dropout of 1.5
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"The network or its data cannot be made: {error}.") from error
+        is_table = self.model.spec.preprocessing["kind"] == "table"
         if is_table and trainer_options.precision in ("bf16-true", "16-true"):
             raise UserError(
                 f"--trainer.precision {trainer_options.precision} would round the table before the "
                 "network reads it (category 257 becomes 256); bf16-mixed and 16-mixed do not."
             )
         self.is_trial = bool(trainer_options.fast_dev_run)
-        origin = "-synthetic" if self.data.origin == "synthetic" else ""
+        self.origin = getattr(self.data, "origin", "real")
+        suffix = "-synthetic" if self.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")
-        self.name = f"{cli.recipe.name}{origin}"
+        self.name = f"{self.recipe.name}{suffix}"
         self.folder = None if self.is_trial else shared_run_folder(root, self.name)
         bar = progress()
-        options: dict[str, Any] = {"callbacks": [bar, *callbacks]}
+        options: dict[str, Any] = {"callbacks": [bar, *inspectors(inspect), *self._averaging()]}
         if isinstance(bar, EpochLines):
             options["enable_progress_bar"] = False
         if self.folder:
@@ -96,17 +140,46 @@ class Training:
                     default_hp_metric=False,
                 )
         try:
-            self.trainer: Trainer = cli.make_trainer(**options)
+            self.trainer: Trainer = settings.make_trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"The trainer cannot be set up: {error}") from error
+
+    def _make_model(self) -> ZooModule:
+        """Make the network for the data, from weights if so asked, and let it learn."""
+        spec, arguments = spec_of(self.data), self.settings.model_arguments
+        self.start = ""
+        if self.recipe.weights:
+            model, self.start = load_backbone(self.recipe.weights, spec, **arguments)
+        else:
+            model = class_at(self.recipe.model["class_path"])(spec, **arguments)
+        learning = self.settings.learning
+        if learning.class_weights is None:
+            learning = replace(learning, class_weights=getattr(self.data, "class_weights", None))
+        let_learn(model, learning, self.settings.changed_learning, print)
+        if not self.recipe.weights:
+            initialize(model, learning.init)
+        return model
+
+    def _averaging(self) -> list[Callback]:
+        decay = self.model.learning.averaging
+        if decay is None:
+            return []
+        from lightning.pytorch.callbacks import EMAWeightAveraging
+
+        return [EMAWeightAveraging(decay=decay)]
+
+    def announce(self) -> None:
+        """Print what is going to be done."""
+        if self.trainer.is_global_zero:
+            print(*filter(None, [self.start, self.describe()]), sep="\n", flush=True)
 
     def _checkpointing(self, trainer_options: Any) -> list[Callback]:
         if trainer_options.enable_checkpointing is False:
             return []
         monitor = self.model.task.monitor
-        if self.cli.recipe.select == "lowest_loss":
+        if self.recipe.select == "lowest_loss":
             monitor = Monitor("loss/val", "min")
-        validates = trainer_options.limit_val_batches not in (0, 0.0)
+        validates = trainer_options.limit_val_batches not in (0, 0.0) and _has(self.data, "val")
         folder = self.folder / CHECKPOINTS
         keep_best = KeepBest(
             folder,
@@ -121,28 +194,37 @@ class Training:
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
-        sizes = " / ".join(f"{len(self.data.splits[s][0]):,}" for s in ("train", "val", "test"))
+        sizes = "; " + " / ".join(f"{size:,}" for size in self.split_sizes().values())
         device = self.trainer.strategy.root_device
         workers = f" x {self.trainer.world_size}" if self.trainer.world_size > 1 else ""
-        origin = f"{self.data.origin}, not as published" * bool(self.data.unpublished_files)
-        data = f"{type(self.data).__name__} ({origin or self.data.origin}; {sizes})"
+        unpublished = bool(getattr(self.data, "unpublished_files", ()))
+        origin = self.origin + ", not as published" * unpublished
         parts = [
-            f"{self.cli.recipe.name} on {data}",
+            f"{self.recipe.name} on {type(self.data).__name__} ({origin}{sizes.rstrip('; ')})",
             f"{device.type}{workers}, {self.trainer.precision}",
             f"{self.folder}" if self.folder else "no run directory (fast_dev_run)",
         ]
         return " | ".join(parts)
 
-    def fit(self, ckpt_path: str | None) -> dict[str, dict[str, float]]:
+    def split_sizes(self) -> dict[str, int]:
+        """Return how many examples each split has; nothing of data that do not say so."""
+        splits = getattr(self.data, "splits", {})
+        return {s: len(splits[s][0]) for s in ("train", "val", "test") if s in splits}
+
+    def fit(self) -> Run:
         """Train, select the weights, measure them, and write everything into the run directory.
 
         Returns:
-            The metrics by split: `train` as they were while learning, `validation` and `test` of
-            the weights that the run ends with.
+            The run, whose metrics are by split: `train` as they were while learning, `val` and
+            `test` of the weights that it ends with.
         """
+        ckpt_path = self.settings.config.ckpt_path
+        if ckpt_path:
+            check_checkpoint(Path(ckpt_path), self.model)
         if self.folder and self.trainer.is_global_zero:
-            text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
-            (self.folder / CONFIG).write_text(text, "utf-8")
+            text = yaml.safe_dump(self._recipe(), sort_keys=False, allow_unicode=True)
+            with atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file:
+                file.write(text)
         self._check_sizes()
         started = time.perf_counter()
         with _mistakes_named(self.folder):
@@ -158,28 +240,32 @@ class Training:
         self.seconds = time.perf_counter() - started
         self.epochs = self.trainer.current_epoch
         train = {k: float(v) for k, v in self.trainer.callback_metrics.items() if "/train" in k}
+        run = Run(self.model, self.data, self.folder, epochs=self.epochs, seconds=self.seconds)
         if self.is_trial:
-            return {}
+            return run
         self._save_last_checkpoint()
         self._take_selected_weights()
         evaluated: dict[str, float] = {}
-        for evaluate in (self.trainer.validate, self.trainer.test):
-            for measured in evaluate(self.model, datamodule=self.data, verbose=False):
-                evaluated |= measured
-        self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
+        for split, evaluate in {"val": self.trainer.validate, "test": self.trainer.test}.items():
+            if _has(self.data, split):
+                for measured in evaluate(self.model, datamodule=self.data, verbose=False):
+                    evaluated |= measured
+        run.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
+        run.checkpoint = self.selected_checkpoint
         if self.trainer.is_global_zero:
             with _mistakes_named(self.folder):
-                card = self._save()
+                run.card = self._save(run)
                 for callback in self.trainer.callbacks:
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
-                        callback.on_card(self.trainer, card)
-        return self.metrics
+                        callback.on_card(self.trainer, run.card)
+        self.model.eval()
+        return run
 
     def _check_sizes(self) -> None:
-        for split, (x, _) in self.data.splits.items():
-            if len(x) < self.trainer.world_size:
+        for split, size in self.split_sizes().items():
+            if size < self.trainer.world_size:
                 raise UserError(
-                    f"The {split} split has {len(x)} examples for {self.trainer.world_size} "
+                    f"The {split} split has {size} examples for {self.trainer.world_size} "
                     "processes: give --trainer.devices fewer."
                 )
 
@@ -195,12 +281,12 @@ class Training:
         with _mistakes_named(self.folder):
             self.trainer.save_checkpoint(last)
 
-    def _settings(self) -> dict[str, Any]:
+    def _recipe(self) -> dict[str, Any]:
         """Return the settings that repeat this run, also if its data was a fallback."""
-        settings = self.cli.as_recipe()
-        if "source" in settings["data"]["init_args"]:
-            settings["data"]["init_args"]["source"] = self.data.origin
-        return settings
+        recipe = self.settings.as_recipe()
+        if "source" in recipe["data"]["init_args"]:
+            recipe["data"]["init_args"]["source"] = self.origin
+        return recipe
 
     @property
     def selected_checkpoint(self) -> Path | None:
@@ -209,7 +295,7 @@ class Training:
         There is none without a validation or without checkpoints.
         """
         best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
-        if self.cli.recipe.select != "last" and best:
+        if self.recipe.select != "last" and best:
             return Path(best)
         last = self.folder / CHECKPOINTS / "last.ckpt"
         return last if last.exists() else None
@@ -220,70 +306,24 @@ class Training:
             checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
 
-    def _save(self) -> Card:
-        recipe = self.cli.recipe
+    def _save(self, run: Run) -> Card:
         return save_weights(
             self.model,
             self.folder / WEIGHTS,
-            name=recipe.name,
-            summary=recipe.summary,
-            source=recipe.source,
+            name=self.recipe.name,
+            summary=self.recipe.summary,
+            source=self.recipe.source,
             dataset=dataset_of(self.data),
-            split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
-            metrics={name: round(value, 6) for name, value in self.metrics.items()},
+            split_sizes=self.split_sizes(),
+            metrics={name: round(value, 6) for name, value in run.metrics.items()},
             precision=self.trainer.precision,
-            seed=self.cli.config.seed_everything,
+            seed=self.settings.config.seed_everything,
             epochs=self.epochs,
             seconds=round(self.seconds, 1),
             device=_device_name(self.trainer.strategy.root_device),
             torch_version=torch.__version__,
-            recipe=self._settings(),
+            recipe=self._recipe(),
         )
-
-
-def check_checkpoint(path: Path, model: LightningModule) -> None:
-    """Refuse what is no checkpoint of a run, or one of another network.
-
-    Raises:
-        UserError: If training cannot go on from it. Nothing in it is executed.
-    """
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint '{path}'.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found, _ = content["state_dict"], content["loops"]
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-        raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
-    if mismatch := describe_mismatch(model.state_dict(), found):
-        raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
-    optimizer = model.hparams["optimizer"]
-    states = content.get("optimizer_states")
-    if optimizer and states:
-        dummy = {"params": [torch.nn.Parameter(torch.zeros(1))]}
-        needed = build_optimizer(optimizer, [dummy]).param_groups[0].keys()
-        if missing := needed - states[0]["param_groups"][0].keys():
-            raise UserError(
-                f"'{path}' was written with another optimizer than {optimizer['class_path']}: it "
-                f"has no {', '.join(sorted(missing))}. Go on with the optimizer it was begun with."
-            )
-
-
-def shared_run_folder(root: Path, name: str) -> Path:
-    """Make the run folder once, and let the other processes of a training on several find it.
-
-    Those that Lightning starts inherit the environment, those of torchrun share its store.
-    """
-    if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
-        return Path(os.environ["ZOO_RUN_FOLDER"])
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = torch.distributed.TCPStore(address, port, is_master=False)
-        if os.environ["RANK"] == "0":
-            store.set("zoo_run_folder", str(make_run_folder(root, name)))
-        return Path(store.get("zoo_run_folder").decode())
-    folder = make_run_folder(root, name)
-    os.environ["ZOO_RUN_FOLDER"] = str(folder)
-    return folder
 
 
 class _mistakes_named:
@@ -310,6 +350,12 @@ class _mistakes_named:
             ) from error
 
 
+def _has(data: LightningDataModule, split: str) -> bool:
+    """Tell whether a datamodule has a split: one that lacks it leaves Lightning's own method."""
+    loader = f"{split}_dataloader"
+    return getattr(type(data), loader) is not getattr(LightningDataModule, loader)
+
+
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -329,12 +375,3 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    return {
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "lightning": pl.__version__,
-    }

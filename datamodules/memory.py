@@ -1,0 +1,205 @@
+"""Data that are in memory already, and datamodules that are none of ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.base import Split, Task, TensorDataModule, hold_out
+from datamodules.errors import UserError
+from datamodules.spec import DataSpec
+
+
+class InMemory(TensorDataModule):
+    """Arrays, tensors or a Dataset as a datamodule: split at random, handed out in whole batches.
+
+    Args:
+        x: Inputs (N, ...): images (N, C, H, W) of bytes or floats from 0 to 1, or numbers.
+        y: Targets (N,) or (N, outputs): class indices, class names, booleans, or numbers.
+        task: What they are; whole numbers, names and booleans are classes if not given.
+        class_names: Names of the classes, in the order of the indices.
+        val_size: Examples held out for validation, as a number or a fraction.
+        test_size: Examples held out for the test, likewise.
+        batch_size: Examples in a training batch.
+        seed: Seed of the splits.
+        shuffle: Draw a new order of the training examples every epoch.
+
+    Raises:
+        UserError: If inputs and targets are not as many, or hold something else than numbers.
+    """
+
+    origin = "real"
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        task: Task | None = None,
+        class_names: Sequence[str] | None = None,
+        val_size: int | float = 0.15,
+        test_size: int | float = 0.15,
+        batch_size: int = 64,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        self.val_size, self.test_size = val_size, test_size
+        self.x = _as_tensor(x, "inputs")
+        self.x = self.x if self.x.dtype == torch.uint8 else self.x.float()
+        self.x = self.x.unsqueeze(1) if self.x.ndim == 1 else self.x
+        names = None
+        if not isinstance(y, Tensor) and len(y) and isinstance(y[0], str):
+            names = sorted(set(y))
+            number = {name: i for i, name in enumerate(names)}
+            y = [number[name] for name in y]
+        target = _as_tensor(y, "targets")
+        if len(self.x) != len(target):
+            raise UserError(f"There are {len(self.x)} inputs, but {len(target)} targets.")
+        if task is None:
+            whole = not target.is_floating_point() and target.squeeze().ndim == 1
+            task = "regression" if not whole else "multiclass" if target.max() > 1 else "binary"
+        self.task = task
+        if task == "regression":
+            self.y = target.float().reshape(len(target), -1)
+            self._names: list[str] = []
+            return
+        target = target.reshape(-1).long()
+        if target.min() < 0:
+            raise UserError(f"Class {int(target.min())} is no index of a class, from 0 on.")
+        self.y = target.float() if task == "binary" else target
+        count = 2 if task == "binary" else int(target.max()) + 1
+        self._names = list(class_names or names or map(str, range(count)))
+
+    @classmethod
+    def of(cls, dataset: Dataset, **options: Any) -> "InMemory":
+        """Read a Dataset of (x, y) once, example by example."""
+        pairs = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
+        x = torch.stack([torch.as_tensor(x) for x, _ in pairs])
+        names = getattr(dataset, "classes", None)
+        return cls(x, [y for _, y in pairs], **{"class_names": names, **options})
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes; empty for regression."""
+        return self._names
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Pixels for bytes and images, else numbers as they are; a regression's scale."""
+        if self.x.dtype == torch.uint8 or self.x.ndim == 4:
+            return {"kind": "pixels", "mean": 0.0, "std": 1.0}
+        described: dict[str, Any] = {"kind": "none"}
+        if self.task == "regression":
+            target = self.splits["train"][1].double()
+            std = target.std(0).nan_to_num(1.0)
+            std = torch.where(std > 0, std, 1.0)
+            described["target"] = {"mean": target.mean(0).tolist(), "std": std.tolist()}
+        return described
+
+    def load_splits(self) -> dict[str, Split]:
+        """Split at random."""
+        rest, test = hold_out(len(self.x), self.test_size, self.seed, "test_size")
+        kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
+        rows = {"train": rest[kept], "val": rest[val], "test": test}
+        return {split: (self.x[index], self.y[index]) for split, index in rows.items()}
+
+
+def as_datamodule(data: Any, target: Any = None, **options: Any) -> LightningDataModule:
+    """Return data in memory as a datamodule.
+
+    Args:
+        data: A LightningDataModule, a DataFrame (with `target`), a pair (x, y) of arrays, tensors
+            or lists, or a Dataset of such pairs.
+        target: The column of a DataFrame to predict, or several.
+        options: Arguments of the datamodule that is made.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    if isinstance(data, LightningDataModule):
+        return data
+    if hasattr(data, "columns") and hasattr(data, "to_csv"):
+        if target is None:
+            raise UserError("A DataFrame needs target=COLUMN: what is to be predicted?")
+        return _of_frame(data, target, **options)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return InMemory(*data, **options)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return InMemory.of(data, **options)
+    raise UserError(
+        f"data= takes a name, a file, a DataFrame, a pair (x, y), a Dataset or a "
+        f"LightningDataModule, not a {type(data).__name__}."
+    )
+
+
+def _of_frame(frame: Any, target: Any, **options: Any) -> LightningDataModule:
+    """Write a DataFrame down and read it as any table: one way of guessing kinds and splits."""
+    import tempfile
+
+    from datamodules.tabular.datamodule import Tabular
+
+    folder = tempfile.TemporaryDirectory(prefix="zoo-frame-")
+    path = Path(folder.name) / "frame.csv"
+    frame.to_csv(path, index=False)
+    data = Tabular(path=str(path), target=target, header="first", separator=",", **options)
+    data._folder = folder  # type: ignore[attr-defined]  # goes when the datamodule goes
+    return data
+
+
+def spec_of(data: LightningDataModule) -> DataSpec:
+    """Return what a network must know of a datamodule: what it says itself, else found out.
+
+    A datamodule of another package says it by an attribute `spec`, or by some of `task`,
+    `class_names` or `num_classes`, and `preprocessing`; the rest is read off its training batches.
+
+    Raises:
+        UserError: If its batches are not pairs of tensors.
+    """
+    spec = getattr(data, "spec", None)
+    if isinstance(spec, DataSpec):
+        return spec
+    data.prepare_data()
+    data.setup("fit")
+    loader: DataLoader = data.train_dataloader()
+    x, y = _first_batch(loader, data)
+    names = getattr(data, "class_names", None) or getattr(
+        getattr(loader, "dataset", None), "classes", None
+    )
+    task = getattr(data, "task", None)
+    count = getattr(data, "num_classes", None) or (len(names) if names else None)
+    if task is None:
+        task = "regression" if y.is_floating_point() and y.ndim > 1 else "multiclass"
+        if y.is_floating_point() and y.ndim == 1:
+            task = "binary" if set(y.unique().tolist()) <= {0.0, 1.0} else "regression"
+    if task == "multiclass" and count is None:
+        count = 1 + max(int(target.max()) for _, target in loader)
+    outputs = {"binary": 1, "multiclass": count, "regression": y[0].numel()}[task]
+    pixels = x.dtype == torch.uint8 or x.ndim == 4
+    kind = {"kind": "pixels" if pixels else "none"}
+    preprocessing = getattr(data, "preprocessing", None) or kind
+    return DataSpec(x.shape[1:], task, outputs, names, preprocessing)
+
+
+def _first_batch(loader: Any, data: LightningDataModule) -> tuple[Tensor, Tensor]:
+    batch = next(iter(loader), None)
+    if not (
+        isinstance(batch, (tuple, list))
+        and len(batch) == 2
+        and all(isinstance(part, Tensor) for part in batch)
+    ):
+        raise UserError(
+            f"{type(data).__name__} hands out no batches (inputs, targets) of tensors; say what "
+            "they are with an attribute `spec` (zoo.DataSpec)."
+        )
+    return batch[0], batch[1]
+
+
+def _as_tensor(values: Any, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"The {what} are no numbers: {error}.") from error

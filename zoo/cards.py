@@ -1,0 +1,181 @@
+"""Shipped and saved weights as files: their names, and the card that says how good they are.
+
+Importing it imports no torch.
+"""
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datamodules.files import atomic_write
+from zoo.errors import UserError
+from zoo.learning import ClassSpec
+from zoo.recipe import PRETRAINED, find_recipe, list_models
+
+# One metadata key: with several, their order and so the file's bytes change from save to save.
+METADATA_KEY = "zoo"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What weights are and how good they are, as measured.
+
+    Attributes:
+        name: `name` or `name.tag` of the recipe.
+        summary: One line on the network.
+        source: The document and section it comes from.
+        sha256: Of the weights file.
+        bytes: Its size.
+        parameters: How many numbers learn.
+        input_shape: Shape of one raw example.
+        class_names: Names of the classes, in the order of the logits.
+        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
+            are not the published ones of their name, if any.
+        split_sizes: Examples in train, val and test.
+        metrics: Measured on these very weights, by `metric/split`.
+        precision: In which precision they were measured, as Lightning calls it.
+        seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
+        seed: The seed of these weights.
+        epochs: Epochs trained.
+        seconds: Training time.
+        device: Where that was.
+        torch_version: With which torch.
+        recipe: The whole recipe, as it ran.
+        golden_logits: What the shipped weights give for the network's `example_input_array`.
+        license: Of the weights.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    parameters: int
+    input_shape: list[int]
+    class_names: list[str]
+    summary: str = ""
+    source: str = ""
+    dataset: dict[str, str] = field(default_factory=dict)
+    split_sizes: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    precision: str = "32-true"
+    seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    device: str = ""
+    torch_version: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    golden_logits: list[list[float]] = field(default_factory=list)
+    license: str = "Apache-2.0"
+
+
+def read_card(path: Path) -> Card:
+    """Read a card.
+
+    Raises:
+        UserError: If it is not one.
+    """
+    if not path.exists():
+        raise UserError(f"There is no card '{path}' beside the weights: what they are is unknown.")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if "licence" in content:  # so it was called before version 0.2
+            content["license"] = content.pop("licence")
+        return Card(**content)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"'{path}' is not a card: {error}.") from error
+
+
+def write_card(card: Card, path: Path) -> None:
+    """Write a card as JSON.
+
+    Raises:
+        ValueError: If a number in it is not finite: JSON has none.
+    """
+    text = json.dumps(asdict(card), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def card_path(weights: Path) -> Path:
+    """Return where the card of a weights file is: `card.json` in a run, else NAME.json."""
+    return weights.with_name(
+        "card.json" if weights.name == "weights.safetensors" else f"{weights.stem}.json"
+    )
+
+
+def weights_path(path: str | Path) -> Path:
+    """Return the weights file that a file, a run directory or a model's name stands for."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / "weights.safetensors"
+        if not path.exists():
+            raise UserError(f"There are no weights in '{path.parent}': its run has not finished.")
+    elif not path.exists() and len(path.parts) == 1 and path.suffix != ".safetensors":
+        return pretrained_path(str(path))
+    if not path.exists():
+        raise UserError(f"There is no weights file '{path}'.")
+    if path.suffix != ".safetensors":
+        raise UserError(f"'{path}' is not a .safetensors file; other formats are not loaded.")
+    return path
+
+
+def read_verified(path: Path) -> bytes:
+    """Read a weights file and check it against the card beside it, if there is one."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not card_path(path).exists():
+        return content
+    digest, expected = hashlib.sha256(content).hexdigest(), read_card(card_path(path)).sha256
+    if digest != expected:
+        raise UserError(
+            f"'{path}' is not the file that its card describes: its sha256 is {digest[:12]}..., "
+            f"not {expected[:12]}.... It is damaged or was changed; get it again."
+        )
+    return content
+
+
+def pretrained_path(name: str) -> Path:
+    """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
+    for candidate in (name, f"{name}.tuned", f"{name}.documented"):
+        path = PRETRAINED / f"{candidate}.safetensors"
+        if path.exists():
+            return path
+    find_recipe(name)
+    known = ", ".join(list_models(pretrained=True)) or "none"
+    raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
+
+
+def read_description(content: bytes) -> dict[str, Any]:
+    """Return what a weights file says of its network: class path, arguments and data.
+
+    Args:
+        content: The file, of which only the header is read.
+
+    Raises:
+        ValueError: If it is no safetensors file.
+        KeyError: If it is none of this zoo's.
+    """
+    if len(content) < 8:
+        raise ValueError("shorter than its header")
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > len(content) - 8:
+        raise ValueError("its header says it is longer than it is")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+
+
+def read_structure(path: Path) -> ClassSpec:
+    """Return class path and arguments of the network that a weights file holds.
+
+    Raises:
+        UserError: If it is not one of this zoo's files, or of a version before 0.2.
+    """
+    try:
+        described = read_description(read_verified(path))
+        return {"class_path": described["class_path"], "init_args": described["arguments"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' is not a weights file of this zoo, or is damaged.") from error

@@ -1,0 +1,170 @@
+"""What `fit` decides before anything heavy is imported: the recipe, and what it is called with.
+
+Torch and Lightning take seconds to import; a listing, a wrong name and a `--help` must not wait
+for them.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.errors import UserError, nearest
+from zoo.learning import SETTINGS
+from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
+from zoo.run_recipe import choose_recipe
+
+# What users type, the option of the full parser that it stands for, and what it does.
+SHORTHANDS = {
+    "--lr": ("--optimizer.lr", "learning rate"),
+    "--seed": ("--seed_everything", "seed of everything that is drawn"),
+    "--head_lr": ("--learning.head_lr", "learning rate of the head"),
+    "--layer_decay": ("--learning.layer_decay", "factor of the rate, per layer below the head"),
+    "--unfreeze_at_epoch": ("--learning.unfreeze_at_epoch", "when what is frozen begins to learn"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call of `fit`, understood as far as that goes without torch.
+
+    Attributes:
+        recipe: The recipe, with `--config` files, `--data` and `--weights` worked in.
+        argv: What is left for the full parser.
+        help: What help is wanted: nothing, `model` or `trainer`.
+        print_config: Whether only the configuration is wanted.
+        inspect: How much to show in TensorBoard, as `zoo.callbacks.inspect` reads it.
+        open: Whether to start TensorBoard.
+    """
+
+    recipe: Recipe
+    argv: list[str]
+    help: str = ""
+    print_config: bool = False
+    inspect: str = "basic"
+    open: bool = False
+
+
+def parse_request(argv: list[str]) -> Request | None:
+    """Work out what is asked; print and return None if that was a listing or general help."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model")
+    parser.add_argument("--data")
+    parser.add_argument("--weights")
+    parser.add_argument("--config", "-c", action="append", default=[])
+    parser.add_argument("--freeze", action="append", default=[])
+    parser.add_argument("--inspect", default="basic")
+    for flag in ("--list", "--print_config", "--pretrained", "--open"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--help", "-h", nargs="?", const="model", default="")
+    parser.error = _refuse  # type: ignore[method-assign]
+    chosen, rest = parser.parse_known_args(argv)
+    if chosen.list:
+        print(listing())
+        return None
+    if chosen.help not in ("", "model", "trainer"):
+        raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
+    chosen_inspectors(chosen.inspect)  # a wrong name is told before torch is imported
+    if chosen.model is None and not chosen.config and not chosen.weights:
+        if chosen.help:
+            print(USAGE)
+            return None
+        known = [action.option_strings[0] for action in parser._actions]
+        wrong = next((a.partition("=")[0] for a in rest if a.startswith("--")), "")
+        close = nearest(wrong, known)
+        if close and wrong not in SHORTHANDS:
+            raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
+        raise UserError("--model NAME is missing; `--list` shows the names.")
+    if chosen.config and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where the classes of a user's own run are
+    recipe = choose_recipe(
+        chosen.model,
+        chosen.config,
+        data=chosen.data,
+        weights=chosen.weights,
+        pretrained=chosen.pretrained,
+    )
+    recipe, rest = _drop_replaced(recipe, rest)
+    if chosen.freeze:
+        rest += [f"--learning.freeze=[{', '.join(repr(pattern) for pattern in chosen.freeze)}]"]
+    return Request(
+        recipe=recipe,
+        argv=[_expand(argument) for argument in rest],
+        help=chosen.help,
+        print_config=chosen.print_config,
+        inspect=chosen.inspect,
+        open=chosen.open,
+    )
+
+
+def listing(pattern: str = "*") -> str:
+    """Return the names of all networks with their summaries, aligned."""
+    recipes = [find_recipe(name) for name in list_models(pattern)]
+    width = max((len(recipe.name) for recipe in recipes), default=0)
+    return "\n".join(f"{recipe.name:{width}}  {recipe.summary}" for recipe in recipes)
+
+
+SHORTHANDS_HELP = "\n".join(
+    f"  {f'{option} VALUE':<24} {purpose}; the same as {long}"
+    for option, (long, purpose) in SHORTHANDS.items()
+)
+USAGE = f"""usage: fit --model NAME [--data DATA] [options]
+
+Train a network of the zoo on the data that it is paired with, as its document says.
+
+  --model NAME[.TAG]       the network's recipe, or a recipe file of your own (.yaml)
+  --data DATA              other data: {", ".join(DATAMODULES)};
+                           or the path of a table, or the class path of a datamodule of your own
+  --model.OPTION VALUE     any argument of the network, such as --model.hidden_dim 256
+  --learning.OPTION VALUE  how it learns, such as --learning.loss mse
+  --data.OPTION VALUE      any argument of the data, such as --data.batch_size 128
+  --trainer.OPTION VALUE   any argument of Lightning's Trainer, such as --trainer.max_epochs 3
+  --optimizer NAME         any class of torch.optim, with --optimizer.OPTION VALUE
+  --lr_scheduler NAME      any learning rate schedule, with --lr_scheduler.OPTION VALUE
+{SHORTHANDS_HELP}
+  --weights WEIGHTS        start from weights: a name of the zoo, a run or a file
+  --pretrained             start from the weights that the zoo ships for this name
+  --freeze PATTERN         what does not learn: backbone, or a pattern such as 'backbone.1.*'
+  --inspect LEVEL          what TensorBoard shows: {", ".join(LEVELS)}, or less of it:
+                           full,-projector,-histograms
+  --open                   start TensorBoard beside the run; it goes on until Ctrl-C
+  --config FILE            settings from a file; a run's config.yaml repeats the run
+  --ckpt_path FILE         go on from a checkpoint
+  --print_config           print the settings and stop
+  --list                   the networks
+  --help                   this; with --model NAME: every argument of that network and its data;
+                           --help trainer: every argument of Lightning's Trainer
+"""
+
+
+def _drop_replaced(recipe: Recipe, argv: list[str]) -> tuple[Recipe, list[str]]:
+    """Let `--optimizer NAME` and `--lr_scheduler NAME` replace the recipe's with all arguments.
+
+    The learning rate of SGD would ruin Adam, so nothing of the old one is kept.
+    """
+    for key in ("optimizer", "lr_scheduler"):
+        for i, argument in enumerate(argv):
+            option, equals, value = argument.partition("=")
+            if option != f"--{key}":
+                continue
+            last = i if equals else i + 1
+            value = value if equals else "".join(argv[i + 1 : i + 2])
+            # The class comes first: its options are checked against it.
+            chosen = [] if value.lower() in ("none", "null") else argv[i : last + 1]
+            argv = chosen + argv[:i] + argv[last + 1 :]
+            recipe = replace(recipe, **{key: None})
+            break
+    return recipe, argv
+
+
+def _expand(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    group, _, setting = option.partition(".")
+    if group == "--model" and setting in SETTINGS:
+        raise UserError(f"{option} is called --learning.{setting}.")
+    return SHORTHANDS.get(option, (option,))[0] + equals + value
+
+
+def _refuse(message: str) -> None:
+    raise UserError(f"{message[0].upper()}{message[1:]}.")

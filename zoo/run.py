@@ -1,0 +1,76 @@
+"""A run: what a training leaves behind, and how it is begun in Python."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datamodules.memory import as_datamodule
+from zoo.console import quiet
+from zoo.run_recipe import choose_recipe
+from zoo.settings import Settings, as_options
+from zoo.training import Run, Training
+
+
+def fit(
+    model: str = "fashion_ffnn",
+    data: Any = None,
+    *,
+    target: str | list[str] | None = None,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    learning: Mapping[str, Any] | None = None,
+    optimizer: str | Mapping[str, Any] | None = None,
+    lr: float | None = None,
+    lr_scheduler: str | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    inspect: str = "basic",
+    settings: Mapping[str, Any] | None = None,
+    **trainer: Any,
+) -> Run:
+    """Train a network of the zoo: what `scripts/fit.py` does, in Python or a notebook.
+
+    Args:
+        model: A name of `zoo.list_models()`, or the path of a recipe file.
+        data: Other data than the recipe's: a name such as `mnist`, the path of a table, the class
+            path of a datamodule, a LightningDataModule, a DataFrame (with `target`), a pair (x, y)
+            of arrays or tensors, or a Dataset.
+        target: The column of a table to predict, or several.
+        weights: What to start from: a name, a run directory or a weights file.
+        pretrained: Start from the weights that the zoo ships for this name.
+        learning: Changes of how it learns, such as `{"loss": "mse"}`.
+        optimizer: A class of torch.optim by name, or its class path and arguments.
+        lr: The optimizer's learning rate.
+        lr_scheduler: A schedule by name, or its class path and arguments.
+        seed: The seed of everything that is drawn.
+        inspect: What TensorBoard shows, as `--inspect` takes it.
+        settings: Further settings as the command line has them, such as
+            `{"model.hidden_dim": 256, "data.batch_size": 128}`.
+        trainer: Arguments of Lightning's Trainer, such as `max_epochs=3`.
+
+    Returns:
+        The network, its metrics and its run directory.
+
+    Raises:
+        UserError: If a setting does not exist or does not fit.
+    """
+    quiet()
+    named = data if isinstance(data, (str, Path)) else None
+    given = None if data is None or named else as_datamodule(data, target)
+    recipe = choose_recipe(
+        model, data=named and str(named), weights=weights and str(weights), pretrained=pretrained
+    )
+    changes: dict[str, Any] = {f"learning.{key}": value for key, value in (learning or {}).items()}
+    for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
+        if chosen is not None:
+            recipe = replace(recipe, **{key: None})
+            changes[key] = chosen
+    if target is not None and given is None:
+        changes["data.target"] = target
+    changes |= {"optimizer.lr": lr} if lr is not None else {}
+    changes |= {"seed_everything": seed} if seed is not None else {}
+    changes |= {f"trainer.{key}": value for key, value in trainer.items()}
+    parsed = Settings(recipe, as_options({**changes, **(settings or {})}), with_data=given is None)
+    training = Training(parsed, given, inspect=inspect)
+    training.announce()
+    return training.fit()

@@ -1,0 +1,109 @@
+"""The recipe of one run: a name's, with other data, settings from files, weights to start from.
+
+Importing it imports no torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
+from zoo.errors import unknown
+from zoo.learning import ClassSpec
+from zoo.recipe import CLASS_KEYS, DATAMODULES, Recipe, find_recipe, make_recipe, read_yaml
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".gz")
+
+
+def choose_recipe(
+    name: str | None = None,
+    configs: Sequence[str | Path] = (),
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    pretrained: bool = False,
+) -> Recipe:
+    """Return the recipe of a run: a name's, with what was chosen besides.
+
+    Args:
+        name: A name of the zoo or a recipe file. May be left out with `configs` or `weights`.
+        configs: Files with settings; the later ones win.
+        data: Other data: a name such as `mnist`, the path of a table, or a datamodule's class path.
+        weights: What to start from: a name, a run directory or a weights file. Without a name, the
+            recipe is that of their card.
+        pretrained: Start from the weights that the zoo ships for this name.
+
+    Raises:
+        UserError: If there is no such recipe, no such data, or no such weights.
+    """
+    content: dict[str, Any] = {}
+    path = None
+    if name is None and weights is not None and not configs:
+        content = dict(read_card(card_path(weights_path(weights))).recipe)
+        content["weights"] = None
+    if name is not None:
+        recipe = find_recipe(name)
+        path = recipe.path
+        content = {k: getattr(recipe, k) for k in Recipe.__dataclass_fields__ if k != "path"}
+    for config in configs:
+        content = _merge(content, read_yaml(Path(config).expanduser()))
+        path = None
+    content.setdefault("name", Path(configs[-1]).stem if configs else "")
+    recipe = make_recipe(content, path)
+    if data is not None:
+        recipe = replace(recipe, data=other_data(data, recipe))
+    if pretrained and weights is None:
+        weights = str(pretrained_path(recipe.name).stem)
+    weights = weights or recipe.weights
+    if weights is None:
+        return recipe
+    # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
+    structure = read_structure(weights_path(weights))
+    return replace(recipe, weights=weights, model=structure)
+
+
+def other_data(chosen: str, recipe: Recipe) -> ClassSpec:
+    """Return class path and arguments of the data that a user chose for a recipe.
+
+    Args:
+        chosen: A name such as `mnist`, the path of a table, or a datamodule's class path.
+        recipe: The recipe: its own arguments are kept if it is of the same class, else its batch
+            size alone.
+
+    Raises:
+        UserError: If there are no such data.
+    """
+    arguments: dict[str, Any] = {}
+    if chosen in DATAMODULES:
+        class_path = DATAMODULES[chosen]
+    elif Path(chosen).suffix.lower() in TABLE_SUFFIXES:
+        class_path, arguments = DATAMODULES["csv"], {"path": chosen}
+    elif "." in chosen:
+        class_path = chosen
+    else:
+        raise unknown("data", chosen, DATAMODULES)
+    own = recipe.data.get("init_args", {})
+    if recipe.data["class_path"] == class_path:
+        kept = own
+    else:
+        kept = {k: v for k, v in own.items() if k == "batch_size" and isinstance(v, int)}
+    return {"class_path": class_path, "init_args": {**kept, **arguments}}
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Merge settings; `model: {hidden_dim: 3}` stands for its init_args."""
+    merged = dict(base)
+    for key, value in change.items():
+        if key in CLASS_KEYS and isinstance(value, dict):
+            if "class_path" not in value and "init_args" not in value:
+                value = {"init_args": value}
+            old = merged.get(key) or {}
+            same = value.get("class_path", old.get("class_path")) == old.get("class_path")
+            kept = (old.get("init_args") or {}) if same else {}
+            changed = value.get("init_args") or {}
+            value = {**old, **value, "init_args": {**kept, **changed}}
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            value = {**merged[key], **value}
+        merged[key] = value
+    return merged

@@ -1,0 +1,218 @@
+"""A recipe with what the user changed, checked: every setting by name, kind and range."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import LRSchedulerTypeTuple
+from torch.optim import Optimizer
+
+from zoo.classes import class_at
+from zoo.error_messages import in_one_sentence
+from zoo.errors import UserError, nearest
+from zoo.learning import SETTINGS, Learning
+from zoo.module import ZooModule
+from zoo.recipe import RECIPES, Recipe
+
+# Lightning's defaults that do not suit small networks: its sanity check would log chance-level
+# metrics, its summary is in our own table.
+TRAINER_DEFAULTS = {
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "log_every_n_steps": 50,
+}
+BATCH_LIMITS = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_predict_batches",
+    "overfit_batches",
+)
+SUBCLASS_KEYS = ("optimizer", "lr_scheduler")
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser; an error is one sentence that names the option and the nearest one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        """Raise the message as a UserError."""
+        raise UserError(in_one_sentence(message, self._option_string_actions)) from ex
+
+
+class Settings:
+    """The settings of one run, and the objects that they describe.
+
+    Args:
+        recipe: Whose classes are fixed and whose arguments are the defaults.
+        argv: What the user changed, as on the command line: `--model.hidden_dim=256`.
+        with_data: Whether the data are among them; not where they are given as an object.
+        parser_class: A parser with other help, say.
+
+    Raises:
+        UserError: If a setting does not exist, or its value is of another kind.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        argv: Sequence[str] = (),
+        *,
+        with_data: bool = True,
+        parser_class: type[Parser] = Parser,
+    ) -> None:
+        self.recipe, self.with_data = recipe, with_data
+        self.parser = self._build_parser(parser_class)
+        self.changed = {option.partition("=")[0].lstrip("-") for option in argv}
+        argv = list(argv)
+        if recipe.path is None or recipe.path.parent != RECIPES:
+            # The parser does not check its defaults, and a user's recipe may hold mistakes.
+            argv = [*map(_option, self._flat().items()), *argv]
+        else:
+            self.parser.set_defaults(self._flat())
+        self.config: Namespace = self.parser.parse_args(argv)
+        # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
+        for given in one_batch(argv):
+            self.config.trainer[given] = 1
+        if not 0 <= self.config.seed_everything < 2**32:  # numpy's limits
+            raise UserError(
+                f"--seed must be between 0 and {2**32 - 1}, not {self.config.seed_everything}."
+            )
+        self._made = self.parser.instantiate_classes(self.config)
+
+    def _build_parser(self, parser_class: type[Parser]) -> Parser:
+        recipe = self.recipe
+        parser = parser_class(
+            prog=f"fit --model {recipe.name}",
+            description=recipe.summary or recipe.name,
+            allow_abbrev=False,  # `--trainer.max_epoch` is a mistake like any other
+        )
+        parser.add_argument(
+            "--seed_everything",
+            type=int,
+            default=recipe.seed_everything,
+            help="Seed of everything that is drawn.",
+        )
+        parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to go on from.")
+        options: dict[str, Any] = {"fail_untyped": False, "instantiate": False}
+        network = _subclass_at(recipe.model["class_path"], ZooModule)
+        parser.add_class_arguments(network, "model", skip={"spec"}, **options)
+        parser.add_class_arguments(Learning, "learning", skip=set(SUBCLASS_KEYS), **options)
+        if self.with_data:
+            data = _subclass_at(recipe.data["class_path"], LightningDataModule)
+            parser.add_class_arguments(data, "data", **options)
+        for key, base in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
+            parser.add_subclass_arguments(
+                base,
+                key,
+                help=f"Class of the {key}, and its arguments.",
+                required=False,
+                skip={"params"} if key == "optimizer" else {"optimizer"},
+                **options,
+            )
+        parser.add_class_arguments(Trainer, "trainer", sub_configs=True, **options)
+        known = [option[2:] for option in parser._option_string_actions]
+        for name in self._flat():
+            if name not in known:
+                close = nearest(name, [k for k in known if k.startswith(name.partition(".")[0])])
+                raise UserError(
+                    f"'{recipe.path or recipe.name}' sets {name}, which does not exist. "
+                    f"Nearest: {', '.join(close) or 'nothing'}."
+                )
+        return parser
+
+    def _flat(self) -> dict[str, Any]:
+        """Return the recipe's settings by option, such as `model.hidden_dim`."""
+        recipe = self.recipe
+        groups = {
+            "trainer": {**TRAINER_DEFAULTS, **recipe.trainer},
+            "model": recipe.model.get("init_args", {}),
+            "learning": recipe.learning,
+        }
+        if self.with_data:
+            groups["data"] = recipe.data.get("init_args", {})
+        flat = {f"{g}.{name}": value for g, args in groups.items() for name, value in args.items()}
+        return flat | {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+
+    # The objects
+
+    def make_data(self) -> LightningDataModule:
+        """Make the datamodule."""
+        return class_at(self.recipe.data["class_path"])(**self._made.data)
+
+    @property
+    def model_arguments(self) -> dict[str, Any]:
+        """The arguments of the network, besides its data."""
+        return dict(self._made.model)
+
+    @property
+    def learning(self) -> Learning:
+        """How the network is to learn."""
+        specs = {key: _plain(self.config.get(key)) for key in SUBCLASS_KEYS}
+        return Learning(**self.config.learning.as_dict(), **specs)
+
+    @property
+    def changed_learning(self) -> set[str]:
+        """The names of the settings of `learning` that the user changed."""
+        return {name for name in SETTINGS if f"learning.{name}" in self.changed}
+
+    def make_trainer(self, callbacks: list[Callback], **options: Any) -> Trainer:
+        """Make the trainer, with these callbacks besides the configured ones."""
+        settings = {**self._made.trainer, **options}
+        settings["callbacks"] = [*(self._made.trainer.callbacks or []), *callbacks]
+        return Trainer(**settings)
+
+    def as_recipe(self) -> dict[str, Any]:
+        """Return all settings as a recipe: what `--config` and `--model` read back."""
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        for key in BATCH_LIMITS:
+            settings["trainer"][key] = self.config.trainer[key]
+        recipe = self.recipe
+        content = {
+            "name": recipe.name,
+            "source": recipe.source,
+            "summary": recipe.summary,
+            "note": recipe.note,
+            "select": recipe.select,
+            "seed_everything": settings["seed_everything"],
+            "weights": recipe.weights,
+            "model": {"class_path": recipe.model["class_path"], "init_args": settings["model"]},
+            "learning": settings["learning"],
+            "data": {**recipe.data, "init_args": settings.get("data", {})},
+            **{key: settings.get(key) for key in SUBCLASS_KEYS},
+            "trainer": settings["trainer"],
+        }
+        return {key: value for key, value in content.items() if value not in ("", None)}
+
+
+def as_options(settings: dict[str, Any]) -> list[str]:
+    """Return settings such as `{"model.hidden_dim": 256}` as on the command line."""
+    return [_option(item) for item in settings.items()]
+
+
+def _option(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def one_batch(argv: Sequence[str]) -> list[str]:
+    """Return which limits of the trainer are given as the whole number 1: one batch, not all."""
+    pairs = zip(argv, [*argv[1:], ""], strict=False)
+    given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
+    return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
+
+
+def _subclass_at(path: str, base: type) -> type:
+    found = class_at(path)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"'{path}' is no {base.__name__}.")
+    return found
+
+
+def _plain(spec: Any) -> dict[str, Any] | None:
+    """Return a parsed class path and its arguments as plain dictionaries."""
+    if spec is None:
+        return None
+    return spec.as_dict() if hasattr(spec, "as_dict") else dict(spec)
