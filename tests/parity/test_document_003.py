@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from quick import fit, network_and_data, share
+from quick import data_of, fit, network_and_data, share
 from torch import Tensor, nn
 
 import zoo
@@ -255,11 +255,9 @@ def test_mnist_lstm_cell_equals_an_lstm_of_one_layer() -> None:
 @pytest.mark.parametrize("architecture", [Recurrent, LSTMCellNet])
 def test_padding_changes_nothing(architecture: type[Recurrent]) -> None:
     """A sentence has the same logits alone, and padded beside a longer one."""
-    model, data = network_and_data("sentiment_bilstm")
-    given = dict(model.hparams)
-    names = ("input_shape", "task", "num_outputs", "preprocessing")
+    data = data_of("sentiment_bilstm")
     torch.manual_seed(0)
-    network = architecture(hidden_dim=16, **{name: given[name] for name in names}).eval()
+    network = architecture(data.spec, hidden_dim=16).eval()
     x = data.splits["val"][0][:6]
     for row in x:
         length = int((row != 0).sum())
