@@ -159,6 +159,8 @@ class TensorDataModule(LightningDataModule):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            if self.trainer.overfit_batches:  # the same batches every epoch, as of a DataLoader
+                options |= {"shuffle": False, "replacement": False}
         # seed_everything leaves its seed here, the same on every rank.
         order_seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
         batches = TensorBatches(
