@@ -52,6 +52,9 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     training = Training(cli, callbacks=inspectors(inspect))
     if training.trainer.is_global_zero:
         print(training.describe(), flush=True)
+        if part := training.trainer.overfit_batches:
+            share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
+            print(f"Every epoch reads the same first {share} of the training data, unshuffled.")
     try:
         metrics = training.fit(ckpt_path)
     except SystemExit:

@@ -255,6 +255,17 @@ def test_a_callback_stops_early(run_cli: Run) -> None:
     assert card(only_run())["epochs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("part", "share"), [("1", "1 batches"), ("3", "3 batches"), ("0.02", "2 %")]
+)
+def test_overfitting_is_said_in_one_sentence(run_cli: Run, part: str, share: str) -> None:
+    result = run_cli("fit", *FASHION, "--trainer.overfit_batches", part)
+    assert result.status == 0, result.err
+    sentence = f"Every epoch reads the same first {share} of the training data, unshuffled."
+    assert result.out.count(sentence) == 1
+    assert "overfit" not in result.err
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run_cli: Run) -> None:
     for seed in (1, 1, 2):
         assert run_cli("fit", *FASHION, "--seed", seed).status == 0
