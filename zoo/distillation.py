@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.errors import DoesNotFitData, UserError
+from zoo.losses import weighted_mean
 from zoo.preprocessing import read_the_same
 
 if TYPE_CHECKING:
@@ -54,22 +55,27 @@ class Distillation:
         self.teacher.to(device)
         return self
 
-    def __call__(self, x: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def __call__(
+        self, x: Any, logits: Tensor, loss: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of a batch with the teacher's share.
 
         Args:
             x: The raw batch.
             logits: What the network gives for it, of shape (N, classes).
             loss: The mean loss against the labels.
+            weights: How much each example (N,) counts in it; all of them equally if None.
         """
         with torch.no_grad():
             teachers = self.teacher.logits(x)
         divergence = F.kl_div(
             F.log_softmax(logits.float() / self.temperature, dim=-1),
             F.log_softmax(teachers.float() / self.temperature, dim=-1),
-            reduction="batchmean",
+            reduction="batchmean" if weights is None else "none",
             log_target=True,
         )
+        if weights is not None:
+            divergence = weighted_mean(divergence.sum(dim=-1), weights)
         # Softening divides the gradients by the temperature twice.
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
 

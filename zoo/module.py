@@ -201,7 +201,8 @@ class ZooModule(Network):
         logits = self.logits(x)
         loss = self.loss(logits, target)
         if self._distillation is not None:
-            loss = self._distillation(x, logits, loss)
+            weights = None if self.class_weights is None else self.class_weights[target]
+            loss = self._distillation(x, logits, loss, weights)
         if self.hparams["l1_penalty"] or self.hparams["l2_penalty"]:
             loss = loss + self.penalty()
         # A self.log here would cost 270 microseconds a step; these sums cost about 20.
