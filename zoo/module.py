@@ -1,5 +1,6 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
+import math
 from typing import Any
 
 import torch
@@ -11,7 +12,13 @@ from zoo.errors import UserError
 from zoo.freezing import matching
 from zoo.losses import USUAL_LOSS, LossFunction, LossName, OutputActivation, build_loss
 from zoo.network import Network, as_buffer
-from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
+from zoo.optimization import (
+    add_groups,
+    build_optimizer,
+    build_scheduler,
+    check_schedule,
+    parameter_groups,
+)
 from zoo.tasks import TaskName
 
 EVALUATION_SPLITS = ("val", "test")
@@ -39,7 +46,8 @@ class ZooModule(Network):
         head_lr: Learning rate of the head; the optimizer's if not given.
         layer_decay: Factor from each layer's learning rate to that of the layer below.
         optimizer: Class path and arguments of the optimizer, as a recipe has them.
-        lr_scheduler: Class path and arguments of the learning rate's schedule.
+        lr_scheduler: Class path and arguments of the learning rate's schedule; with `interval`
+            (`step` or `epoch`) and `frequency` if it is not to move when it usually does.
         kwargs: What every `Network` takes.
     """
 
@@ -64,6 +72,7 @@ class ZooModule(Network):
         super().__init__(**kwargs)
         if unfreeze_at_epoch is not None and not self.hparams["freeze"]:
             raise UserError("unfreeze_at_epoch needs freeze, such as freeze=['backbone'].")
+        check_schedule(lr_scheduler or {})
         self.register_buffer("class_weights", as_buffer(class_weights))
         self._build_loss()  # a loss that does not fit is refused now, not in the first step
         self._distillation: Distillation | None = None
@@ -109,10 +118,11 @@ class ZooModule(Network):
         if not self.hparams["lr_scheduler"]:
             return optimizer
         steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": build_scheduler(self.hparams["lr_scheduler"], optimizer, steps),
-        }
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            epochs = math.inf
+        scheduler = build_scheduler(self.hparams["lr_scheduler"], optimizer, steps, epochs)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _in_schedule(self) -> set[str]:
         """Return the names of the parameters that an unfreezing is planned for."""

@@ -192,7 +192,9 @@ class Batches(Callback):
 
 
 @pytest.mark.parametrize(("part", "count"), [(1, 1), (3, 3), (0.5, 2), (1.0, 4)])
-@pytest.mark.parametrize("data", [Numbers(), LogicGate(repeats=16, replacement=True, batch_size=16)])
+@pytest.mark.parametrize(
+    "data", [Numbers(), LogicGate(repeats=16, replacement=True, batch_size=16)]
+)
 def test_overfitting_takes_the_same_batches_in_every_epoch(
     tmp_path: Path, data: TensorDataModule, part: int | float, count: int
 ) -> None:

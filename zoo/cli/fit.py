@@ -41,6 +41,7 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
     from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
+    from zoo.optimization import describe_schedule
     from zoo.registry import pretrained_path
     from zoo.weights import load_backbone
 
@@ -52,6 +53,8 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     training = Training(cli, callbacks=inspectors(inspect))
     if training.trainer.is_global_zero:
         print(training.describe(), flush=True)
+        if cli.schedule_is_given and cli.model.hparams["lr_scheduler"]:
+            print(describe_schedule(cli.model.hparams["lr_scheduler"]))
         if part := training.trainer.overfit_batches:
             share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
             print(f"Every epoch reads the same first {share} of the training data, unshuffled.")

@@ -27,6 +27,8 @@ from zoo.registry import (
 SHORTHANDS = {
     "--lr": "--optimizer.lr",
     "--seed": "--seed_everything",
+    "--lr_scheduler.interval": "--lr_scheduler_interval",
+    "--lr_scheduler.frequency": "--lr_scheduler_frequency",
     "--head-lr": "--model.head_lr",
     "--head_lr": "--model.head_lr",
     "--layer-decay": "--model.layer_decay",
@@ -124,6 +126,7 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --trainer.OPTION VALUE any argument of Lightning's Trainer, such as --trainer.max_epochs 3
   --optimizer NAME       any class of torch.optim, with --optimizer.OPTION VALUE
   --lr_scheduler NAME    any learning rate schedule, with --lr_scheduler.OPTION VALUE
+  --lr_scheduler.interval step|epoch  when it moves, if not when it usually does
   --lr VALUE             the same as --optimizer.lr
   --seed N               the seed of everything that is drawn
   --pretrained           start from the weights that the zoo ships
@@ -164,12 +167,14 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     for key, value in change.items():
         if key in ("model", "data", "optimizer", "lr_scheduler") and isinstance(value, dict):
             if "class_path" not in value and "init_args" not in value:
-                value = {"init_args": value}
+                beside = ("interval", "frequency") if key == "lr_scheduler" else ()
+                arguments = {k: v for k, v in value.items() if k not in beside}
+                value = {k: v for k, v in value.items() if k in beside} | {"init_args": arguments}
             old = merged.get(key) or {}
             same = value.get("class_path", old.get("class_path")) == old.get("class_path")
-            kept = (old.get("init_args") or {}) if same else {}
-            changed = value.get("init_args") or {}
-            value = {**old, **value, "init_args": {**kept, **changed}}
+            old = old if same else {}
+            arguments = {**(old.get("init_args") or {}), **(value.get("init_args") or {})}
+            value = {**old, **value, "init_args": arguments}
         elif isinstance(value, dict) and isinstance(merged.get(key), dict):
             value = {**merged[key], **value}
         merged[key] = value

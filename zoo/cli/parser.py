@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
@@ -29,6 +29,11 @@ BATCH_LIMITS = (
     "overfit_batches",
 )
 SUBCLASS_KEYS = ("optimizer", "lr_scheduler")
+# What stands beside the class of a schedule, and the parser's option for it.
+SCHEDULE_OPTIONS = {
+    "interval": "lr_scheduler_interval",
+    "frequency": "lr_scheduler_frequency",
+}
 
 
 class Parser(LightningArgumentParser):
@@ -67,6 +72,9 @@ class FitCLI(LightningCLI):
     def __init__(self, recipe: Recipe, argv: list[str], only_parse: bool = False) -> None:
         self.recipe = recipe
         self.only_parse = only_parse
+        #: Whether the schedule is the user's own choice.
+        self.schedule_is_given = recipe.path is None or recipe.path.parent != RECIPES
+        self.schedule_is_given |= any(a.startswith("--lr_scheduler") for a in argv)
         self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
         super().__init__(
             model_class=_subclass_at(recipe.model["class_path"], ZooModule),
@@ -96,6 +104,9 @@ class FitCLI(LightningCLI):
         # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
         for given in one_batch(args):
             self.config.trainer[given] = 1
+        for name, option in SCHEDULE_OPTIONS.items():
+            if self.config[option] is not None and not self.config.lr_scheduler:
+                raise UserError(f"--lr_scheduler.{name} needs a schedule: --lr_scheduler NAME.")
         seed = int(self.config.seed_everything)
         if not 0 <= seed < 2**32:  # numpy's limits
             raise UserError(f"--seed must be between 0 and {2**32 - 1}, not {seed}.")
@@ -112,7 +123,20 @@ class FitCLI(LightningCLI):
                 required=False,
                 skip={"params"} if key == "optimizer" else {"optimizer"},
             )
-            parser.link_arguments(key, f"model.{key}", compute_fn=plain)
+        parser.add_argument(
+            "--lr_scheduler_interval",
+            type=Literal["step", "epoch"] | None,
+            help="After what the schedule moves (--lr_scheduler.interval); as is usual if not set.",
+        )
+        parser.add_argument(
+            "--lr_scheduler_frequency",
+            type=int | None,
+            help="After how many of them it moves (--lr_scheduler.frequency); each one if not set.",
+        )
+        parser.link_arguments("optimizer", "model.optimizer", compute_fn=plain)
+        parser.link_arguments(
+            ("lr_scheduler", *SCHEDULE_OPTIONS.values()), "model.lr_scheduler", compute_fn=schedule
+        )
         for key in FOLLOWS_THE_DATA:
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
         parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to go on from.")
@@ -137,7 +161,13 @@ class FitCLI(LightningCLI):
             "data": recipe.data.get("init_args", {}),
         }
         flat = {f"{g}.{name}": value for g, args in groups.items() for name, value in args.items()}
-        return flat | {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        flat |= {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        if recipe.lr_scheduler:
+            spec = flat["lr_scheduler"] = dict(recipe.lr_scheduler)
+            for name, option in SCHEDULE_OPTIONS.items():
+                if (value := spec.pop(name, None)) is not None:
+                    flat[option] = value
+        return flat
 
     def instantiate_classes(self) -> None:
         """Make the data, then the network that follows it; the trainer comes later."""
@@ -187,7 +217,10 @@ class FitCLI(LightningCLI):
             "seed_everything": settings["seed_everything"],
             "model": {"class_path": recipe.model["class_path"], "init_args": settings["model"]},
             "data": {"class_path": recipe.data["class_path"], "init_args": settings["data"]},
-            **{key: settings.get(key) for key in SUBCLASS_KEYS},
+            "optimizer": settings.get("optimizer"),
+            "lr_scheduler": schedule(
+                settings.get("lr_scheduler"), *map(settings.get, SCHEDULE_OPTIONS.values())
+            ),
             "trainer": settings["trainer"],
         }
         return {key: value for key, value in content.items() if value not in ("", None)}
@@ -212,3 +245,10 @@ def plain(spec: Any) -> dict[str, Any] | None:
     if spec is None:
         return None
     return spec.as_dict() if hasattr(spec, "as_dict") else dict(spec)
+
+
+def schedule(spec: Any, *beside: Any) -> dict[str, Any] | None:
+    """Return a schedule's class path and arguments with what stands beside them."""
+    given = {k: v for k, v in zip(SCHEDULE_OPTIONS, beside, strict=True) if v is not None}
+    spec = plain(spec)
+    return None if spec is None else {**spec, **given}

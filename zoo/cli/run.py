@@ -28,11 +28,13 @@ from zoo.tasks import Monitor
 from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
 
 # Words of errors that only a first step or epoch brings up, and that a setting causes: an
-# EarlyStopping without its metric, fewer batches than between validations, norms of one example.
+# EarlyStopping without its metric, fewer batches than between validations, norms of one example, a
+# OneCycleLR that is shorter than the training.
 SETTINGS_AT_FAULT = (
     "conditioned on metric",
     "`val_check_interval`",
     "Expected more than 1 value per channel",
+    "number of total steps is",
 )
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
