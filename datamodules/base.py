@@ -164,6 +164,12 @@ class TensorDataModule(LightningDataModule):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            overfit = self.trainer.overfit_batches
+            if overfit:  # the same batches every epoch, as of a DataLoader
+                options |= {"shuffle": False, "replacement": False}
+            if split == "val" and isinstance(overfit, float) and overfit:
+                # Lightning takes that share of the validation batches, and refuses less than one.
+                batch_size = min(batch_size, max(1, int(overfit * (len(y) // world_size))))
         # seed_everything leaves its seed here, the same on every rank.
         order_seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
         batches = TensorBatches(

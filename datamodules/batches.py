@@ -1,8 +1,11 @@
 """Whole batches out of in-memory tensors: the loader behind every datamodule."""
 
+import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +19,14 @@ class TensorBatches:
     with `world_size` ranks, training pads the epoch to a multiple of `world_size` and rank r takes
     every `world_size`-th index from r; evaluation pads nothing, so that no example is scored twice.
 
-    The order of epoch e depends on `seed + e` alone: a run that resumes sees the batches it would
-    have seen. Lightning calls `sampler.set_epoch` before every epoch.
+    The order of an epoch depends on the seed and the number of the epoch alone: a run that resumes
+    sees the batches it would have seen. Lightning calls `sampler.set_epoch` before every epoch.
 
     Args:
-        x: Inputs; anything with a length that a LongTensor can index (a tensor, a memory map).
+        x: Inputs: a tensor, several of them in a tuple, list or dictionary, or anything with a
+            length and an `index_select`. What is too large to be read in any order says with
+            `window` how many examples it reads at once, with `shuffled(rng)` an order that suits
+            it, and with `read(index)` it returns examples and the place of each index among them.
         y: Targets, of the same length.
         batch_size: Examples in a batch, on each rank.
         shuffle: Draw a new order every epoch.
@@ -35,7 +41,7 @@ class TensorBatches:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Any,
         y: Tensor,
         batch_size: int,
         *,
@@ -47,8 +53,9 @@ class TensorBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if len(x) != len(y):
-            raise ValueError(f"{len(x)} inputs but {len(y)} targets")
+        for part in parts_of(x):
+            if len(part) != len(y):
+                raise ValueError(f"{len(part)} inputs but {len(y)} targets")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if not 0 <= rank < world_size:
@@ -74,9 +81,14 @@ class TensorBatches:
         return self
 
     @property
+    def window(self) -> int:
+        """How many examples are read at once; 0 if all of them are at hand."""
+        return getattr(self.x, "window", 0)
+
+    @property
     def num_examples(self) -> int:
         """How many examples this rank reads in an epoch."""
-        total = len(self.x)
+        total = len(self.y)
         if self.pad:
             return -(-total // self.world_size)
         return len(range(self.rank, total, self.world_size))
@@ -89,13 +101,14 @@ class TensorBatches:
 
     def indices(self) -> Tensor:
         """Return this rank's example indices of the current epoch, in order, as int64."""
-        total = len(self.x)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            if self.replacement:
-                order = torch.randint(total, (total,), generator=generator)
-            else:
-                order = torch.randperm(total, generator=generator)
+        total = len(self.y)
+        rng = np.random.default_rng(derived_seed(self.seed, "order", self.epoch))
+        if self.replacement:
+            order = torch.from_numpy(rng.integers(total, size=total))
+        elif self.shuffle and self.window:
+            order = self.x.shuffled(rng)
+        elif self.shuffle:
+            order = torch.from_numpy(rng.permutation(total))
         else:
             order = torch.arange(total)
         if self.pad and (missing := -total % self.world_size):
@@ -110,16 +123,23 @@ class TensorBatches:
         return full + (rest > 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self)
+        count, size = len(self), self.batch_size
         # Only the epoch that was cut off goes on where it was; a full one is over.
         resumed, self._resume_at = self._resume_at, None
         first = resumed["position"] % count if resumed and resumed["epoch"] == self.epoch else 0
         indices = self.indices()
-        for batch in range(first, count):
-            self._position = batch + 1
-            stop = len(indices) if batch == count - 1 else (batch + 1) * self.batch_size
-            index = indices[batch * self.batch_size : stop]
-            yield take(self.x, index), take(self.y, index)
+        # How many batches are read together; a run that goes on keeps to the same windows.
+        window = self.window
+        together = max(1, window // (size * self.world_size)) if window else count
+        bounds = [first, *range((first // together + 1) * together, count, together), count]
+        for start, stop in itertools.pairwise(bounds):
+            wanted = indices[start * size : len(indices) if stop == count else stop * size]
+            x, places = self.x.read(wanted) if window else (self.x, wanted)
+            for batch in range(start, stop):
+                self._position = batch + 1
+                end = len(indices) if batch == count - 1 else (batch + 1) * size
+                here = slice((batch - start) * size, end - start * size)
+                yield take(x, places[here]), take(self.y, wanted[here])
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many batches of the current epoch have been read."""
@@ -130,10 +150,39 @@ class TensorBatches:
         self._resume_at = dict(state)
 
 
-def take(examples: Any, index: Tensor) -> Tensor:
-    """Return the examples at these indices.
+def take(examples: Any, index: Tensor) -> Any:
+    """Return the examples at these indices, of each of several tensors if there are several.
 
-    For tensors, `index_select` copies whole examples: 64 images in 5 microseconds, where
-    `examples[index]` took 255 on one thread and 900 and more on two busy cores (torch 2.15).
+    `index_select` copies whole examples: 64 images in 5 microseconds, where `examples[index]` took
+    255 on one thread and 900 and more on two busy cores (torch 2.15).
     """
-    return examples.index_select(0, index) if isinstance(examples, Tensor) else examples[index]
+    if isinstance(examples, dict):
+        return {name: take(part, index) for name, part in examples.items()}
+    if isinstance(examples, (tuple, list)):
+        return type(examples)(take(part, index) for part in examples)
+    return examples.index_select(0, index)
+
+
+def parts_of(examples: Any) -> list[Any]:
+    """Return the tensors that examples are made of: one, or several in a collection."""
+    if isinstance(examples, dict):
+        examples = list(examples.values())
+    if isinstance(examples, (tuple, list)):
+        return [part for several in examples for part in parts_of(several)]
+    return [examples]
+
+
+def derived_seed(seed: int, *purpose: str | int) -> int:
+    """Return a seed for one purpose, independent of other seeds and of other purposes.
+
+    Sums are not: with `seed + epoch` the second epoch of seed 0 is the first of seed 1.
+
+    Args:
+        seed: The seed that the user chose.
+        purpose: What is drawn, such as `"order", epoch`.
+
+    Returns:
+        64 bits; torch's generator on the CPU uses the lower 32 of them.
+    """
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return int.from_bytes(digest[:8], "little")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
+from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
@@ -95,7 +96,7 @@ class TextCSV(TensorDataModule):
         number = {name: i for i, name in enumerate(names)}
         target = torch.tensor([number[name] for name in frame["label"]])
         rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
-        kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
+        kept, val = hold_out(len(rest), self.val_size, derived_seed(self.seed, "val"))
         rows = {"train": rest[kept], "val": rest[val], "test": test}
         words = [tokenize(sentence) for sentence in frame["text"]]
         self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
@@ -152,7 +153,7 @@ CLOSINGS = ("I saw it on a Sunday.", "My friends came along.", "It lasts two hou
 
 def generated_reviews(count: int, seed: int) -> pd.DataFrame:
     """Write film reviews in which `not`, and the last of two opinions, turn the sentiment."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(derived_seed(seed, "reviews"))
 
     def pick(options: tuple[str, ...]) -> str:
         return options[int(torch.randint(len(options), (1,), generator=generator))]

@@ -26,6 +26,7 @@ HUSHED = (
     ".*dirpath has changed from.*",  # a run that goes on gets a folder of its own
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",
     ".*not have a `test_dataloader`.*",
+    ".*You requested to overfit but enabled.*",  # `fit` says it, and only of the training data
 )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo.errors import DoesNotFitData
 from zoo.learning import Learning
+from zoo.losses import weighted_mean
 from zoo.network import Network
 from zoo.preprocessing import read_the_same
 from zoo.weights import load_weights
@@ -47,22 +48,27 @@ class Distillation:
         self.teacher.to(device)
         return self
 
-    def __call__(self, x: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def __call__(
+        self, x: Any, logits: Tensor, loss: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of a batch with the teacher's share.
 
         Args:
             x: The raw batch.
             logits: What the network gives for it, of shape (N, classes).
             loss: The mean loss against the labels.
+            weights: How much each example (N,) counts in it; all of them equally if None.
         """
         with torch.no_grad():
             teachers = self.teacher.logits(x)
         divergence = F.kl_div(
             F.log_softmax(logits.float() / self.temperature, dim=-1),
             F.log_softmax(teachers.float() / self.temperature, dim=-1),
-            reduction="batchmean",
+            reduction="batchmean" if weights is None else "none",
             log_target=True,
         )
+        if weights is not None:
+            divergence = weighted_mean(divergence.sum(dim=-1), weights)
         # Softening divides the gradients by the temperature twice.
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
 

@@ -67,7 +67,8 @@ class Learning:
         averaging: Decay of an exponential average of the weights, such as 0.999, which then is
             what the training ends with; none if not given.
         optimizer: Class path and arguments of the optimizer; Adam if not given.
-        lr_scheduler: Class path and arguments of the learning rate's schedule.
+        lr_scheduler: Class path and arguments of the learning rate's schedule; with `interval`
+            (`step` or `epoch`) and `frequency` if it is not to move when it usually does.
 
     Raises:
         UserError: If a number is out of its range, or two settings contradict each other.

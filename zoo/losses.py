@@ -7,6 +7,7 @@ numerically stable, and legal under mixed precision. `bce` and `nll` are the doc
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,8 @@ def build_loss(
     Args:
         task: `binary`, `multiclass` or `regression`; decides the form of the targets.
         learning: Which loss, and its options; the task's default one if None.
-        class_weights: For classification: weights of shape (classes,), two of them if binary.
+        class_weights: For classification: weights of shape (classes,), two of them if binary; an
+            example counts as if it were there as many times as its class weighs.
         smooth: Whether labels are smoothed, as they are in training alone.
 
     Raises:
@@ -60,30 +62,44 @@ def _multiclass(
     class_weights: Tensor | None,
 ) -> LossFunction:
     if name == "cross_entropy":
-        return lambda logits, target: F.cross_entropy(
-            logits, target, weight=class_weights, label_smoothing=label_smoothing
-        )
-    if name == "nll":
-        return lambda logits, target: F.nll_loss(
-            F.log_softmax(logits, dim=-1), target, weight=class_weights
-        )
-    if name == "kl_div":
-        # The target's entropy is zero, so this equals the cross-entropy.
-        def per_example(logits: Tensor, one_hot: Tensor) -> Tensor:
-            divergence = F.kl_div(F.log_softmax(logits, dim=-1), one_hot, reduction="none")
-            return divergence.sum(dim=-1, keepdim=True)
+        compare = partial(F.cross_entropy, label_smoothing=label_smoothing)
+    elif name == "nll":
+        compare = _nll
+    elif name == "kl_div":
+        compare = _kl_div
     else:
-        per_example = _elementwise(name, activate)
+        elementwise = _elementwise(name, activate)
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        one_hot = F.one_hot(target, logits.shape[-1]).to(logits.dtype)
-        values = per_example(logits, one_hot)
-        if class_weights is None:
-            return values.mean()
-        weights = class_weights[target].unsqueeze(-1)
-        return (values * weights).mean() / weights.mean()
+        def compare(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+            values = elementwise(logits, F.one_hot(target, logits.shape[-1]).to(logits.dtype))
+            return values.mean() if reduction == "mean" else values.mean(dim=-1)
 
-    return loss
+    if class_weights is None:
+        return compare
+    # Not by the weight of torch's losses: with label smoothing it weighs the share that every class
+    # has in every target too, and the rarest class is predicted always (pytorch issue 104776).
+    return lambda logits, target: weighted_mean(
+        compare(logits, target, reduction="none"), class_weights[target]
+    )
+
+
+def _nll(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=-1), target, reduction=reduction)
+
+
+def _kl_div(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    # The target's entropy is zero, so this equals the cross-entropy.
+    one_hot = F.one_hot(target, logits.shape[-1]).to(logits.dtype)
+    values = F.kl_div(F.log_softmax(logits, dim=-1), one_hot, reduction="none").sum(dim=-1)
+    return values.mean() if reduction == "mean" else values
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of values by example (N,), as if each were there `weights` (N,) times.
+
+    It is 0 where all weights are.
+    """
+    return (values * weights).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def _binary(
@@ -96,8 +112,7 @@ def _binary(
         values = compare(logits, target)
         if class_weights is None:
             return values.mean()
-        weights = class_weights[target.long()]
-        return (values * weights).mean() / weights.mean()
+        return weighted_mean(values, class_weights[target.long()])
 
     return loss
 

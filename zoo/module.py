@@ -1,5 +1,6 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,13 @@ from zoo.freezing import matching
 from zoo.learning import DEFAULT_LOSS, Learning
 from zoo.losses import LossFunction, build_loss
 from zoo.network import Network, as_buffer
-from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
+from zoo.optimization import (
+    add_groups,
+    build_optimizer,
+    build_scheduler,
+    check_schedule,
+    parameter_groups,
+)
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
@@ -53,6 +60,7 @@ class ZooModule(Network):
         """
         learning = Learning.of(learning)
         learning.check_task(self.spec.task)
+        check_schedule(learning.lr_scheduler or {})
         if learning.class_weights and len(learning.class_weights) != len(self.class_names):
             raise UserError(
                 f"--learning.class_weights has {len(learning.class_weights)} weights for "
@@ -97,10 +105,11 @@ class ZooModule(Network):
         if not self.learning.lr_scheduler:
             return optimizer
         steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": build_scheduler(self.learning.lr_scheduler, optimizer, steps),
-        }
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            epochs = math.inf
+        scheduler = build_scheduler(self.learning.lr_scheduler, optimizer, steps, epochs)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _in_schedule(self) -> set[str]:
         """Return the names of the parameters that an unfreezing is planned for."""
@@ -188,7 +197,8 @@ class ZooModule(Network):
         logits = self.logits(x)
         loss = self.loss(logits, target)
         if self._distillation is not None:
-            loss = self._distillation(x, logits, loss)
+            weights = None if self.class_weights is None else self.class_weights[target]
+            loss = self._distillation(x, logits, loss, weights)
         if self.learning.l1_penalty or self.learning.l2_penalty:
             loss = loss + self.penalty()
         # A self.log here would cost 270 microseconds a step; these sums cost about 20.

@@ -7,12 +7,15 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer, SparseAdam
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
 
 from zoo.classes import class_at
-from zoo.errors import UserError
+from zoo.errors import UserError, unknown
 
 ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+# What the specification of a schedule may say besides.
+INTERVALS = {"step": "update", "epoch": "epoch"}
+SCHEDULE_KEYS = ("class_path", "init_args", "interval", "frequency")
 
 
 class OneCycle(OneCycleLR):
@@ -94,30 +97,87 @@ def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
         raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
 
 
-def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
+def check_schedule(spec: ClassSpec) -> None:
+    """Refuse a specification of a schedule that says something unknown.
+
+    Raises:
+        UserError: If it does.
+    """
+    for key in spec:
+        if key not in SCHEDULE_KEYS:
+            raise unknown("key of lr_scheduler called", key, SCHEDULE_KEYS)
+    interval, frequency = spec.get("interval"), spec.get("frequency")
+    if interval is not None and interval not in INTERVALS:
+        raise unknown("interval of a schedule called", str(interval), INTERVALS)
+    if frequency is not None and (not isinstance(frequency, int) or frequency < 1):
+        raise UserError(f"--lr_scheduler.frequency must be 1 or more, not {frequency}.")
+
+
+def schedule_interval(spec: ClassSpec) -> str:
+    """Return after what a schedule moves: `step` (every update) or `epoch`.
+
+    As `interval` says; else after every update if the class takes `total_steps` (ours,
+    `OneCycleLR`) or is a `CyclicLR`, whose documentation steps them after every batch. It steps all
+    others after every epoch: the `T_max` of `CosineAnnealingLR` counts epochs.
+    """
+    if spec.get("interval"):
+        return spec["interval"]
+    scheduler_class = class_at(spec["class_path"])
+    per_update = "total_steps" in inspect.signature(scheduler_class).parameters
+    per_update |= isinstance(scheduler_class, type) and issubclass(scheduler_class, CyclicLR)
+    return "step" if per_update else "epoch"
+
+
+def describe_schedule(spec: ClassSpec) -> str:
+    """Return in a sentence what a schedule is and when it moves."""
+    name, unit = spec["class_path"].rpartition(".")[2], INTERVALS[schedule_interval(spec)]
+    frequency = spec.get("frequency") or 1
+    every = f"{frequency} {unit}s" if frequency > 1 else unit
+    return f"The learning rate follows {name}, which moves after every {every}."
+
+
+def build_scheduler(
+    spec: ClassSpec,
+    optimizer: Optimizer,
+    total_steps: float = math.inf,
+    total_epochs: float = math.inf,
+) -> dict[str, Any]:
     """Build a scheduler as Lightning's configuration dictionary.
 
-    A scheduler that takes `total_steps` spans the whole training and moves after every update;
-    any other moves after every epoch. A plateau scheduler watches its `monitor`, or the validation
-    loss if it names none.
+    A scheduler that takes `total_steps` spans the whole training. A plateau scheduler watches its
+    `monitor`, or the validation loss if it names none.
+
+    Args:
+        spec: Class path, arguments, and if wanted `interval` (`step` or `epoch`, see
+            `schedule_interval`) and `frequency` (to move after every so many of them only).
+        optimizer: The optimizer whose learning rates move.
+        total_steps: Updates in the whole training.
+        total_epochs: Epochs in the whole training.
+
+    Raises:
+        UserError: If it cannot be made.
     """
+    check_schedule(spec)
+    interval, frequency = schedule_interval(spec), spec.get("frequency") or 1
     scheduler_class = class_at(spec["class_path"])
-    options = dict(spec.get("init_args", {}))
-    per_update = "total_steps" in inspect.signature(scheduler_class).parameters
-    if per_update and options.get("total_steps") is None:
-        if math.isinf(total_steps):
+    options = dict(spec.get("init_args") or {})
+    spans = "total_steps" in inspect.signature(scheduler_class).parameters
+    if spans and options.get("total_steps") is None and options.get("steps_per_epoch") is None:
+        total = total_steps if interval == "step" else total_epochs
+        if math.isinf(total):
             raise UserError(
                 f"--lr_scheduler {spec['class_path']} spans the whole training, which has no end: "
                 "give --trainer.max_epochs or --trainer.max_steps."
             )
-        options["total_steps"] = int(total_steps)
+        options["total_steps"] = max(1, int(total) // frequency)
     try:
         scheduler: LRScheduler = scheduler_class(optimizer, **options)
     except ValueError as error:
         raise UserError(f"--lr_scheduler {spec['class_path']} cannot be made: {error}.") from error
     return {
         "scheduler": scheduler,
-        "interval": "step" if per_update else "epoch",
+        "interval": interval,
+        "frequency": frequency,
         "monitor": options.get("monitor", "loss/val"),
         "strict": False,  # a plateau cannot be seen before the first validation
     }
@@ -185,5 +245,8 @@ def add_groups(
         for scheduler in schedulers:
             if hasattr(scheduler, "base_lrs"):
                 scheduler.base_lrs.append(initial * factor)
-            if hasattr(scheduler, "lr_lambdas"):
-                scheduler.lr_lambdas.append(scheduler.lr_lambdas[0])
+            if hasattr(scheduler, "max_lrs"):  # CyclicLR: all of a cycle is in proportion
+                scheduler.max_lrs.append(scheduler.max_lrs[0] * factor)
+            for name in ("lr_lambdas", "base_momentums", "max_momentums"):
+                if hasattr(scheduler, name):
+                    getattr(scheduler, name).append(getattr(scheduler, name)[0])

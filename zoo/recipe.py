@@ -151,7 +151,12 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
         class_path = spec["class_path"]
         if "." not in class_path and module:  # as `--optimizer Adam` has it
             class_path = f"{module}.{class_path}"
-        checked[key] = {"class_path": class_path, "init_args": spec.get("init_args") or {}}
+        known = ["class_path", "init_args"]
+        known += ["interval", "frequency"] if key == "lr_scheduler" else []
+        for name in spec:
+            if name not in known:
+                raise unknown(f"key in `{key}:` of {place} called", name, known)
+        checked[key] = {**spec, "class_path": class_path, "init_args": spec.get("init_args") or {}}
     checked["learning"] = content.get("learning") or {}
     groups = {"trainer": checked["trainer"], "learning": checked["learning"]}
     groups |= {f"{key}: init_args": checked[key]["init_args"] for key in ("model", "data")}

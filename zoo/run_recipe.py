@@ -97,12 +97,14 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     for key, value in change.items():
         if key in CLASS_KEYS and isinstance(value, dict):
             if "class_path" not in value and "init_args" not in value:
-                value = {"init_args": value}
+                beside = ("interval", "frequency") if key == "lr_scheduler" else ()
+                arguments = {k: v for k, v in value.items() if k not in beside}
+                value = {k: v for k, v in value.items() if k in beside} | {"init_args": arguments}
             old = merged.get(key) or {}
             same = value.get("class_path", old.get("class_path")) == old.get("class_path")
-            kept = (old.get("init_args") or {}) if same else {}
-            changed = value.get("init_args") or {}
-            value = {**old, **value, "init_args": {**kept, **changed}}
+            old = old if same else {}
+            arguments = {**(old.get("init_args") or {}), **(value.get("init_args") or {})}
+            value = {**old, **value, "init_args": arguments}
         elif isinstance(value, dict) and isinstance(merged.get(key), dict):
             value = {**merged[key], **value}
         merged[key] = value

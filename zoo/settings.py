@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -32,6 +32,11 @@ BATCH_LIMITS = (
     "overfit_batches",
 )
 SUBCLASS_KEYS = ("optimizer", "lr_scheduler")
+# What stands beside the class of a schedule, and the parser's option for it.
+SCHEDULE_OPTIONS = {
+    "interval": "lr_scheduler_interval",
+    "frequency": "lr_scheduler_frequency",
+}
 
 
 class Parser(ArgumentParser):
@@ -67,7 +72,8 @@ class Settings:
         self.parser = self._build_parser(parser_class)
         self.changed = {option.partition("=")[0].lstrip("-") for option in argv}
         argv = list(argv)
-        if recipe.path is None or recipe.path.parent != RECIPES:
+        self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
+        if not self.is_built_in:
             # The parser does not check its defaults, and a user's recipe may hold mistakes.
             argv = [*map(_option, self._flat().items()), *argv]
         else:
@@ -76,6 +82,9 @@ class Settings:
         # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
         for given in one_batch(argv):
             self.config.trainer[given] = 1
+        for name, option in SCHEDULE_OPTIONS.items():
+            if self.config[option] is not None and not self.config.lr_scheduler:
+                raise UserError(f"--lr_scheduler.{name} needs a schedule: --lr_scheduler NAME.")
         if not 0 <= self.config.seed_everything < 2**32:  # numpy's limits
             raise UserError(
                 f"--seed must be between 0 and {2**32 - 1}, not {self.config.seed_everything}."
@@ -112,6 +121,16 @@ class Settings:
                 skip={"params"} if key == "optimizer" else {"optimizer"},
                 **options,
             )
+        parser.add_argument(
+            "--lr_scheduler_interval",
+            type=Literal["step", "epoch"] | None,
+            help="After what the schedule moves (--lr_scheduler.interval); as is usual if not set.",
+        )
+        parser.add_argument(
+            "--lr_scheduler_frequency",
+            type=int | None,
+            help="After how many of them it moves (--lr_scheduler.frequency); each one if not set.",
+        )
         parser.add_class_arguments(Trainer, "trainer", sub_configs=True, **options)
         known = [option[2:] for option in parser._option_string_actions]
         for name in self._flat():
@@ -134,7 +153,13 @@ class Settings:
         if self.with_data:
             groups["data"] = recipe.data.get("init_args", {})
         flat = {f"{g}.{name}": value for g, args in groups.items() for name, value in args.items()}
-        return flat | {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        flat |= {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        if recipe.lr_scheduler:
+            schedule = flat["lr_scheduler"] = dict(recipe.lr_scheduler)
+            for name, option in SCHEDULE_OPTIONS.items():
+                if (value := schedule.pop(name, None)) is not None:
+                    flat[option] = value
+        return flat
 
     # The objects
 
@@ -150,8 +175,16 @@ class Settings:
     @property
     def learning(self) -> Learning:
         """How the network is to learn."""
-        specs = {key: _plain(self.config.get(key)) for key in SUBCLASS_KEYS}
-        return Learning(**self.config.learning.as_dict(), **specs)
+        return Learning(
+            **self.config.learning.as_dict(),
+            optimizer=_plain(self.config.get("optimizer")),
+            lr_scheduler=_schedule(self.config),
+        )
+
+    @property
+    def schedule_is_given(self) -> bool:
+        """Whether the schedule is the user's own choice."""
+        return not self.is_built_in or any(c.startswith("lr_scheduler") for c in self.changed)
 
     @property
     def changed_learning(self) -> set[str]:
@@ -181,7 +214,8 @@ class Settings:
             "model": {"class_path": recipe.model["class_path"], "init_args": settings["model"]},
             "learning": settings["learning"],
             "data": {**recipe.data, "init_args": settings.get("data", {})},
-            **{key: settings.get(key) for key in SUBCLASS_KEYS},
+            "optimizer": settings.get("optimizer"),
+            "lr_scheduler": _schedule(settings),
             "trainer": settings["trainer"],
         }
         return {key: value for key, value in content.items() if value not in ("", None)}
@@ -216,3 +250,10 @@ def _plain(spec: Any) -> dict[str, Any] | None:
     if spec is None:
         return None
     return spec.as_dict() if hasattr(spec, "as_dict") else dict(spec)
+
+
+def _schedule(settings: Any) -> dict[str, Any] | None:
+    """Return a schedule's class path and arguments with what stands beside them."""
+    spec = _plain(settings.get("lr_scheduler"))
+    beside = {name: settings.get(option) for name, option in SCHEDULE_OPTIONS.items()}
+    return spec and {**spec, **{k: v for k, v in beside.items() if v is not None}}

@@ -29,6 +29,7 @@ from zoo.console import by_split, duration, metrics_table
 from zoo.errors import UserError
 from zoo.initialization import initialize
 from zoo.module import ZooModule
+from zoo.optimization import describe_schedule
 from zoo.registry import let_learn
 from zoo.run_folder import CHECKPOINTS, CONFIG, WEIGHTS, shared_run_folder
 from zoo.settings import Settings
@@ -36,11 +37,14 @@ from zoo.tasks import Monitor
 from zoo.weights import dataset_of, load_backbone, save_weights
 
 # Words of errors that only a first step or epoch brings up, and that a setting causes: an
-# EarlyStopping without its metric, fewer batches than between validations, norms of one example.
+# EarlyStopping without its metric, fewer batches than between validations, norms of one example, a
+# OneCycleLR that is shorter than the training.
 SETTINGS_AT_FAULT = (
     "conditioned on metric",
     "`val_check_interval`",
     "Expected more than 1 value per channel",
+    "number of total steps is",
+    "number of total steps is",
 )
 
 
@@ -170,8 +174,18 @@ class Training:
 
     def announce(self) -> None:
         """Print what is going to be done."""
-        if self.trainer.is_global_zero:
-            print(*filter(None, [self.start, self.describe()]), sep="\n", flush=True)
+        if not self.trainer.is_global_zero:
+            return
+        lines = [self.start, self.describe()]
+        schedule = self.model.learning.lr_scheduler
+        if schedule and self.settings.schedule_is_given:
+            lines.append(describe_schedule(schedule))
+        if part := self.trainer.overfit_batches:
+            share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
+            lines.append(
+                f"Every epoch reads the same first {share} of the training data, unshuffled."
+            )
+        print(*filter(None, lines), sep="\n", flush=True)
 
     def _checkpointing(self, trainer_options: Any) -> list[Callback]:
         if trainer_options.enable_checkpointing is False:

@@ -14,7 +14,7 @@ from datamodules.tabular import generated, profile, splits, statistics, store, t
 from datamodules.tabular.build import Pass
 from datamodules.tabular.plan import Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile
-from datamodules.tabular.rows import RowBatches, Rows
+from datamodules.tabular.rows import Rows
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
 
@@ -69,7 +69,7 @@ class Tabular(TensorDataModule):
         source: `real` reads files only; `synthetic` makes a table by formula in place of one of the
             built-in tables; `auto` does so, with a warning, if that file is not there.
         batch_size: Rows in a training batch; `auto` takes 8 to 1,024, growing with the table.
-        seed: Seed of the splits and of the order of the training rows.
+        seed: Seed of the splits; the order of the training rows follows `seed_everything`.
         shuffle: Draw a new order of the training rows every epoch.
     """
 
@@ -320,17 +320,9 @@ class Tabular(TensorDataModule):
         return torch.from_numpy(rows), target.tensor(index)
 
     def _batches(self, split: str, batch_size: int, **options: Any) -> TensorBatches:
-        x, y = self.splits[split]
-        if not isinstance(x, Rows):
-            return super()._batches(split, self._size(split, batch_size), **options)
-        options |= {"seed": self.seed}
-        if self.trainer is not None:
-            options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        return RowBatches(x, y, self._size(split, batch_size), **options)
-
-    def _size(self, split: str, batch_size: int) -> int:
-        # The base class asks before the table is read, so "auto" is settled here.
-        return self.batch_size if split == "train" else max(self.batch_size, EVALUATION_BATCH_SIZE)
+        _ = self.splits  # the base class asks before the table is read, which settles "auto"
+        size = self.batch_size if split == "train" else max(self.batch_size, EVALUATION_BATCH_SIZE)
+        return super()._batches(split, size, **options)
 
 
 def _as_list(value: Any) -> list[str]:

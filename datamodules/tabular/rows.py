@@ -1,4 +1,4 @@
-"""Rows of a memory-mapped table: read batch by batch, without holding the table in memory."""
+"""Rows of a memory-mapped table, for `TensorBatches`: never the whole table in memory."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.batches import TensorBatches
 from datamodules.tabular.store import release
 
 # Above this, rows are read in windows and shuffled within them; below, the map stays in memory and
@@ -24,6 +23,10 @@ GAP = 128
 
 class Rows:
     """A selection of a mapped table's rows that is indexed like a tensor.
+
+    As fast as from memory, in bounded memory if the table is large: it is then shuffled by runs of
+    neighbouring rows first, and within windows of about a thousand runs after that. A file sorted
+    by class is well mixed, and no row is read by itself.
 
     Args:
         table: (N, features) float32 on disk.
@@ -48,15 +51,27 @@ class Rows:
         rows = self.table[self.index[index].long()]
         return rows if self.columns is None else rows[..., self.columns]
 
-    @property
-    def windowed(self) -> bool:
-        """Whether the table is too large to stay in memory."""
-        return self.mapped.nbytes > WINDOWED_FROM
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """Return the rows at these places; `dim` is 0, as for a tensor of examples."""
+        rows = self.table.index_select(dim, self.index.index_select(dim, index))
+        return rows if self.columns is None else rows.index_select(1, self.columns)
 
     @property
     def window(self) -> int:
-        """How many rows are read at once."""
+        """How many rows are read at once; 0 if the table may stay in memory."""
+        if self.mapped.nbytes <= WINDOWED_FROM:
+            return 0
         return max(RUN, WINDOW_BYTES // (4 * self.mapped.shape[1]))
+
+    def shuffled(self, rng: np.random.Generator) -> Tensor:
+        """Return all places in a random order in which a window reads runs of neighbours."""
+        total = len(self)
+        runs = torch.from_numpy(rng.permutation(-(-total // RUN)))
+        order = (runs[:, None] * RUN + torch.arange(RUN)).flatten()
+        order = order[order < total]
+        for start in range(0, total, self.window):
+            rng.shuffle(order[start : start + self.window].numpy())
+        return order
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Read rows from the file, not through the map, in runs of neighbours.
@@ -79,53 +94,6 @@ class Rows:
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order))
         return torch.from_numpy(found), place
-
-
-class RowBatches(TensorBatches):
-    """TensorBatches over `Rows`: as fast as from memory, in bounded memory if the table is large.
-
-    A large table is shuffled by runs of neighbouring rows first, and within windows of about a
-    thousand runs after that: a file sorted by class is well mixed, and no row is read by itself.
-    """
-
-    x: Rows
-
-    def indices(self) -> Tensor:
-        """Return this rank's example indices of the current epoch, in order, as int64."""
-        if not (self.x.windowed and self.shuffle) or self.replacement:
-            return super().indices()
-        total = len(self.x)
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        runs = torch.randperm(-(-total // RUN), generator=generator)
-        order = (runs[:, None] * RUN + torch.arange(RUN)).flatten()
-        order = order[order < total]
-        size = self.x.window
-        for start in range(0, total, size):
-            window = order[start : start + size]
-            window.copy_(window[torch.randperm(len(window), generator=generator)])
-        if self.pad and (missing := -total % self.world_size):
-            order = torch.cat([order, order.repeat(-(-missing // total))[:missing]])
-        return order[self.rank :: self.world_size]
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        first, self._position = self._position, 0
-        order, count, size = self.indices(), len(self), self.batch_size
-        per_window = count
-        if self.x.windowed:
-            per_window = max(1, self.x.window // (size * self.world_size))
-        for start in range(first, count, per_window):
-            chosen = order[start * size : min(start + per_window, count) * size]
-            if self.x.windowed:
-                table, places = self.x.read(chosen)
-            else:
-                table, places = self.x.table, self.x.index.index_select(0, chosen)
-            batches = zip(places.split(size), chosen.split(size), strict=True)
-            for position, (place, index) in enumerate(batches, start=start + 1):
-                self._position = position % count
-                batch = table.index_select(0, place)
-                if self.x.columns is not None and not self.x.windowed:
-                    batch = batch.index_select(1, self.x.columns)
-                yield batch, self.y.index_select(0, index)
 
 
 def blocks(table: np.ndarray, index: np.ndarray, size: int = 1 << 17) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """What the training rows say about each feature: the numbers that travel with the weights."""
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -163,7 +164,7 @@ def class_weights(wanted: str | list[float] | None, balance: dict[str, int]) -> 
     """Return a weight for each class: as given, or inverse to its share of the training rows.
 
     Raises:
-        UserError: If there are not as many weights as classes.
+        UserError: If there are not as many weights as classes, or they weigh nothing.
     """
     if wanted is None:
         return None
@@ -174,5 +175,9 @@ def class_weights(wanted: str | list[float] | None, balance: dict[str, int]) -> 
         raise UserError(
             f"--data.class_weights gives {len(wanted)} weights for the {len(balance)} classes "
             f"{', '.join(list(balance)[:8])}."
+        )
+    if not (min(wanted) >= 0 and 0 < sum(wanted) < math.inf):
+        raise UserError(
+            f"--data.class_weights {wanted} must be numbers of 0 or more, not all of them 0."
         )
     return [float(weight) for weight in wanted]

@@ -1,5 +1,7 @@
 """TensorBatches: order, shards, and going on in the middle of an epoch."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -27,7 +29,7 @@ def test_every_example_comes_once_with_its_own_target() -> None:
     assert all((y == 10 * x).all() for x, y in batches(10, 4, shuffle=True))
 
 
-def test_order_follows_from_seed_plus_epoch_alone() -> None:
+def test_order_follows_from_seed_and_epoch_alone() -> None:
     first, again, other_seed = (batches(50, 8, shuffle=True, seed=s) for s in (3, 3, 4))
     torch.rand(5)  # the global generator has no say
     assert read(first) == read(again)
@@ -35,8 +37,44 @@ def test_order_follows_from_seed_plus_epoch_alone() -> None:
     assert read(first) != read(other_seed)
     first.set_epoch(1)
     assert read(first) != read(again)
-    # Seed 3 in epoch 1 is seed 4 in epoch 0: the order needs no memory of earlier epochs.
-    assert read(first) == read(other_seed)
+    again.set_epoch(4)  # the order needs no memory of earlier epochs
+    again.set_epoch(1)
+    assert read(first) == read(again)
+
+
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"replacement": True}])
+def test_no_two_epochs_of_any_seeds_are_in_the_same_order(options: dict[str, bool]) -> None:
+    orders = set()
+    for seed in range(20):
+        loader = batches(50, 8, seed=seed, **options)
+        for epoch in range(20):
+            loader.set_epoch(epoch)
+            orders.add(tuple(loader.indices().tolist()))
+    assert len(orders) == 20 * 20
+
+
+def test_every_order_is_equally_likely() -> None:
+    loader = batches(3, 1, shuffle=True)
+    counts: Counter[tuple[int, ...]] = Counter()
+    for epoch in range(1200):
+        loader.set_epoch(epoch)
+        counts[tuple(flat(loader))] += 1
+    # Six orders, 200 times each with a standard deviation of 13.
+    assert len(counts) == 6
+    assert all(140 < count < 260 for count in counts.values())
+
+
+def test_several_inputs_are_batched_together() -> None:
+    numbers = torch.arange(10)
+    loader = TensorBatches({"a": numbers, "b": (2 * numbers, 3 * numbers)}, numbers, 4)
+    read_back = list(loader)
+    assert [len(y) for _, y in read_back] == [4, 4, 2]
+    for x, y in read_back:
+        assert torch.equal(x["a"], y)
+        assert torch.equal(x["b"][0], 2 * y)
+        assert torch.equal(x["b"][1], 3 * y)
+    with pytest.raises(ValueError, match="9 inputs but 10 targets"):
+        TensorBatches((numbers, numbers[1:]), numbers, 4)
 
 
 def test_shuffling_leaves_the_global_generator_alone() -> None:

@@ -2,13 +2,15 @@
 
 import os
 
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from tables import GOOD, read, refusal
 
-from datamodules import UserError
+from datamodules import TensorBatches, UserError
 from datamodules.tabular import rows as rows_room
 from datamodules.tabular import store
 
@@ -45,19 +47,97 @@ def test_a_large_table_is_shuffled_in_windows_and_every_row_is_read(table, tmp_p
         torch.testing.assert_close(order.sort().values, expected.sort().values)
 
 
-def test_every_rank_reads_its_own_rows_of_a_large_table(table, tmp_path, monkeypatch):
-    frame = pd.DataFrame(
-        {"x": np.random.default_rng(0).permutation(3_000) * 0.5, "y": np.arange(3_000) % 2}
+@pytest.fixture(params=["mapped", "in windows"])
+def numbered(request, table, tmp_path, monkeypatch):
+    """Make the datamodule of a mapped table whose 3,001 training rows are numbered, in any order.
+
+    One that is too large to stay in memory is read in windows, here of 1,000 rows.
+    """
+    if request.param == "in windows":
+        monkeypatch.setattr(rows_room, "WINDOWED_FROM", 0)
+        monkeypatch.setattr(rows_room, "WINDOW_BYTES", 4 * 1_000)
+    numbers = np.random.default_rng(0).permutation(3_201)
+    frame = pd.DataFrame({"x": numbers * 0.5, "y": np.arange(3_201) % 2})
+    settings = {"val_split": 100, "test_split": 100, "batch_size": 375}
+
+    def make(**options):
+        return table(
+            frame, "y", cache="yes", cache_dir=str(tmp_path / "cache"), **{**settings, **options}
+        )
+
+    return make
+
+
+class Reader(pl.LightningModule):
+    """A network that remembers the batches that it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.read = []
+
+    def training_step(self, batch, batch_idx):
+        self.read.append(batch[0].flatten().tolist())
+        return self.layer(batch[0]).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def shown(data, folder, ckpt_path=None):
+    """Return the batches of a training of two epochs, saved after updates 3, 6, 9, ..."""
+    reader = Reader()
+    saving = ModelCheckpoint(folder, "{step}", every_n_train_steps=3, save_top_k=-1)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        callbacks=[saving],
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
-    data = table(frame, "y", cache="yes", cache_dir=str(tmp_path / "cache"))
-    monkeypatch.setattr(rows_room, "WINDOWED_FROM", 0)
-    x, y = data.splits["train"]
-    ranks = [
-        rows_room.RowBatches(x, y, 64, shuffle=True, pad=True, rank=rank, world_size=2)
-        for rank in range(2)
-    ]
+    trainer.fit(reader, datamodule=data, ckpt_path=ckpt_path)
+    return reader.read
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("step", [3, 12])
+def test_a_training_from_a_map_goes_on_where_it_was(numbered, tmp_path, step):
+    whole = shown(numbered(), tmp_path / "checkpoints")
+    assert len(whole) == 16
+    for epoch in (whole[:8], whole[8:]):
+        assert len({x for batch in epoch for x in batch}) == 3_001
+    checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+    resumed = shown(numbered(), tmp_path / "again", ckpt_path=str(checkpoint))
+    assert resumed == whole[step:]
+
+
+def test_a_last_single_row_of_a_map_joins_the_batch_before_it(numbered):
+    # Batch normalisation cannot train on one row: 3,001 rows are 8 batches of 375 and one more.
+    batches = numbered().train_dataloader()
+    assert [len(x) for x, _ in batches] == [375] * 7 + [376]
+    assert len(batches) == 8
+
+
+def test_the_order_of_a_map_follows_the_seed_of_the_run(numbered, monkeypatch):
+    def order(run_seed, data_seed):
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(run_seed))
+        return numbered(seed=data_seed).train_dataloader().indices().tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) == order(1, 5)
+    assert order(1, 0) != order(2, 0)
+    assert sorted(order(2, 0)) == list(range(3_001))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_two_processes_read_every_row_of_a_map_once(numbered, split):
+    x, y = numbered(val_split=101).splits[split]  # 3,000 rows to train on
+    options = {"shuffle": True, "pad": True} if split == "train" else {}
+    ranks = [TensorBatches(x, y, 64, **options, rank=rank, world_size=2) for rank in range(2)]
     read = torch.cat([b for r in ranks for b, _ in r]).flatten()
     torch.testing.assert_close(read.sort().values, x[:].flatten().sort().values)
+    assert len({len(r) for r in ranks}) == 1
 
 
 def test_a_cache_that_was_cut_short_is_made_again(file, tmp_path):

@@ -32,6 +32,19 @@ def test_the_loss_is_that_of_the_paper(teacher: str) -> None:
     assert model.training_step((x, target), 0).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("teacher_weight", [0.0, 0.7, 1.0])
+def test_class_weights_weigh_the_teachers_share_too(teacher: str, teacher_weight: float) -> None:
+    options = {"teacher": teacher, "teacher_weight": teacher_weight, "label_smoothing": 0.1}
+    options["hidden_dim"] = [4]  # or it would begin with its teacher's weights
+    weighted = network(Numbers(), class_weights=[1.0, 2.0, 1.0], **options)
+    x, target = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    # As if the examples of class 1 were there twice.
+    again = target == 1
+    repeated = torch.cat([x, x[again]]), torch.cat([target, target[again]])
+    expected = network(Numbers(), **options).training_step(repeated, 0)
+    torch.testing.assert_close(weighted.training_step((x, target), 0), expected)
+
+
 def test_a_network_comes_to_answer_as_its_teacher(teacher: str, tmp_path: Path) -> None:
     data = Numbers()
     data.setup("fit")

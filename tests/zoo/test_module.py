@@ -1,13 +1,16 @@
 """ZooModule under a Trainer: what it logs, what it freezes, how it goes on from a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
 from torchmetrics.functional import accuracy, auroc, f1_score, mean_squared_error, r2_score
 from toy import ONE_CYCLE, Numbers, network, trainer, weights
 
+from datamodules import LogicGate, TensorDataModule
 from zoo import ZooModule
 from zoo.architectures import FeedForward
 from zoo.errors import UserError
@@ -176,6 +179,48 @@ def test_predicts_values_in_the_targets_own_units(tmp_path: Path) -> None:
 
 
 # Checkpoints and trainer options
+
+
+class Batches(Callback):
+    """Keeps the inputs of the training batches of every epoch."""
+
+    def __init__(self) -> None:
+        self.of_epoch: dict[int, list[Tensor]] = {}
+
+    def on_train_batch_start(self, trainer: Trainer, module: ZooModule, batch: Any, i: int) -> None:
+        self.of_epoch.setdefault(trainer.current_epoch, []).append(batch[0])
+
+
+@pytest.mark.parametrize(("part", "count"), [(1, 1), (3, 3), (0.5, 2), (1.0, 4)])
+@pytest.mark.parametrize(
+    "data", [Numbers(), LogicGate(repeats=16, replacement=True, batch_size=16)]
+)
+def test_overfitting_takes_the_same_batches_in_every_epoch(
+    tmp_path: Path, data: TensorDataModule, part: int | float, count: int
+) -> None:
+    seen = Batches()
+    fit = trainer(tmp_path, epochs=3, overfit_batches=part, callbacks=[seen])
+    fit.fit(network(data), datamodule=data)
+    first = data.splits["train"][0][: 16 * count]
+    assert [len(batches) for batches in seen.of_epoch.values()] == [count] * 3
+    for batches in seen.of_epoch.values():
+        assert torch.equal(torch.cat(batches), first)
+    # Another training reads all of it, in a new order.
+    fit = trainer(tmp_path, epochs=1, callbacks=[seen := Batches()])
+    fit.fit(network(data), datamodule=data)
+    assert sum(map(len, seen.of_epoch[0])) == 64
+    assert not torch.equal(torch.cat(seen.of_epoch[0])[: 16 * count], first)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5])
+def test_overfitting_on_a_part_validates_on_that_part(tmp_path: Path, part: float) -> None:
+    data = Numbers()  # 45 examples to validate on, in one batch
+    fit = trainer(tmp_path, epochs=1, overfit_batches=part)
+    model = network(data)
+    fit.fit(model, datamodule=data)
+    x, y = (half[: int(part * 45)] for half in data.splits["val"])
+    expected = (model.eval()(x).argmax(1) == y).float().mean()
+    assert fit.callback_metrics["accuracy/val"] == expected
 
 
 def test_a_checkpoint_opens_without_executing_anything(tmp_path: Path) -> None:

@@ -1,16 +1,31 @@
 """Learning rates: one place to write them, groups for head and depth, schedules that span a run."""
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import nn
+from toy import Numbers, trainer
+from toy import network as toy_network
 
+import zoo
 from zoo.errors import UserError
 from zoo.learning import Learning
-from zoo.optimization import add_groups, build_optimizer, build_scheduler, parameter_groups
+from zoo.optimization import (
+    add_groups,
+    build_optimizer,
+    build_scheduler,
+    describe_schedule,
+    parameter_groups,
+)
 
 SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def parameter() -> nn.Parameter:
@@ -48,9 +63,87 @@ def test_cosine_falls_from_the_optimizers_learning_rate_to_nothing() -> None:
     assert used[-1] < 1e-4
 
 
-def test_a_schedule_of_the_whole_training_moves_after_every_update_and_others_every_epoch() -> None:
-    assert schedule("zoo.optimization.OneCycle")[1]["interval"] == "step"
-    assert schedule("torch.optim.lr_scheduler.StepLR", step_size=3)[1]["interval"] == "epoch"
+TORCH = "torch.optim.lr_scheduler"
+
+
+@pytest.mark.parametrize(
+    ("interval", "name", "options"),
+    [
+        ("step", "zoo.optimization.OneCycle", {}),
+        ("step", "zoo.optimization.Cosine", {}),
+        ("step", f"{TORCH}.OneCycleLR", {"max_lr": 0.1}),
+        ("step", f"{TORCH}.OneCycleLR", {"max_lr": 0.1, "epochs": 3, "steps_per_epoch": 4}),
+        ("step", f"{TORCH}.CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3}),
+        ("epoch", f"{TORCH}.StepLR", {"step_size": 1}),
+        ("epoch", f"{TORCH}.MultiStepLR", {"milestones": [1]}),
+        ("epoch", f"{TORCH}.ExponentialLR", {"gamma": 0.9}),
+        ("epoch", f"{TORCH}.LinearLR", {}),
+        ("epoch", f"{TORCH}.ConstantLR", {"total_iters": 1}),
+        ("epoch", f"{TORCH}.PolynomialLR", {"total_iters": 3}),
+        ("epoch", f"{TORCH}.CosineAnnealingLR", {"T_max": 2}),
+        ("epoch", f"{TORCH}.CosineAnnealingWarmRestarts", {"T_0": 5}),
+        ("epoch", f"{TORCH}.ReduceLROnPlateau", {"patience": 0, "threshold": 100.0}),
+    ],
+)
+@pytest.mark.parametrize("said", [None, "step", "epoch"])
+def test_a_schedule_moves_when_it_usually_does_or_when_it_is_said_to(
+    tmp_path: Path, interval: str, name: str, options: dict[str, Any], said: str | None
+) -> None:
+    spec = {"class_path": name, "init_args": options} | ({"interval": said} if said else {})
+    used = rates_of_a_training(tmp_path, spec, epochs=3)
+    moves_within_an_epoch = len(set(used[:4])) > 1
+    if name.endswith("Plateau"):  # it knows no loss before the first validation
+        moves_within_an_epoch = len(set(used[4:8])) > 1
+    assert moves_within_an_epoch == ((said or interval) == "step")
+    assert used[:4] != used[8:]
+
+
+def rates_of_a_training(folder: Path, spec: dict[str, Any], epochs: int) -> list[float]:
+    """Return the learning rate of every update, four in an epoch."""
+    used: list[float] = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, module: Any, optimizer: Any) -> None:
+            used.append(optimizer.param_groups[0]["lr"])
+
+    data = Numbers()
+    model = toy_network(data, optimizer=SGD, lr_scheduler=spec)
+    trainer(folder, epochs, callbacks=[Rates()]).fit(model, datamodule=data)
+    return used
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("frequency", [1, 2])
+def test_a_schedule_of_the_whole_training_spans_it_in_either_interval(
+    tmp_path: Path, interval: str, frequency: int
+) -> None:
+    spec = {"class_path": "zoo.optimization.OneCycle", "init_args": {"pct_start": 0.5}}
+    spec |= {"interval": interval, "frequency": frequency}
+    used = rates_of_a_training(tmp_path, spec, epochs=8)
+    assert used[0] == pytest.approx(0.1 / 25)
+    assert used[-1] == pytest.approx(0.1 / 25 / 1e4)
+    moves = sum(a != b for a, b in pairwise(used))
+    assert moves == (32 if interval == "step" else 8) // frequency - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"interval": "batch"}, "interval of a schedule called 'batch'"),
+        ({"frequency": 0}, "must be 1 or more, not 0"),
+        ({"step_size": 3}, "'step_size'"),
+    ],
+)
+def test_what_a_schedule_cannot_be_told_is_refused(change: dict[str, Any], message: str) -> None:
+    spec = {"class_path": f"{TORCH}.StepLR", "init_args": {"step_size": 3}, **change}
+    with pytest.raises(UserError, match=message):
+        zoo.create_model("xor_mlp", lr_scheduler=spec)
+
+
+def test_a_schedule_is_described_in_a_sentence() -> None:
+    spec = {"class_path": f"{TORCH}.CyclicLR"}
+    assert describe_schedule(spec).endswith("follows CyclicLR, which moves after every update.")
+    assert describe_schedule({**spec, "interval": "epoch", "frequency": 2}).endswith("2 epochs.")
 
 
 def test_a_plateau_watches_the_validation_loss() -> None:
@@ -147,6 +240,18 @@ def test_a_group_added_later_is_where_the_schedule_is(
             assert [g["lr"] for g in optimizer.param_groups] == pytest.approx(
                 [g["lr"] for g in reference.param_groups], rel=1e-9
             )
+
+
+def test_a_group_can_be_added_under_a_cyclic_schedule() -> None:
+    optimizer, config = schedule(
+        f"{TORCH}.CyclicLR", base_lr=0.1, max_lr=0.5, step_size_up=15, cycle_momentum=True
+    )
+    add_groups(optimizer, [{"params": [parameter()]}], [config["scheduler"]])
+    for _ in range(40):
+        optimizer.step()
+        config["scheduler"].step()
+        first, added = optimizer.param_groups
+        assert (added["lr"], added["momentum"]) == (first["lr"], first["momentum"])
 
 
 def test_a_group_can_be_added_under_a_plateau_schedule() -> None:

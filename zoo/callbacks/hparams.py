@@ -49,7 +49,9 @@ def settings(trainer: Trainer, pl_module: ZooModule) -> dict[str, Any]:
         spec = learning.pop(key) or {}
         if spec:
             found[key] = spec["class_path"].rpartition(".")[2]
-            found |= {f"{key}.{k}": v for k, v in spec.get("init_args", {}).items()}
+            beside = {k: v for k, v in spec.items() if k not in ("class_path", "init_args")}
+            settings = {**spec.get("init_args", {}), **beside}
+            found |= {f"{key}.{k}": v for k, v in settings.items()}
     found |= {f"model.{k}": v for k, v in pl_module.hparams.items() if k != "spec"}
     found |= {f"learning.{k}": v for k, v in learning.items()}
     if data is not None:

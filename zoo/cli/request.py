@@ -19,6 +19,8 @@ from zoo.run_recipe import choose_recipe
 SHORTHANDS = {
     "--lr": ("--optimizer.lr", "learning rate"),
     "--seed": ("--seed_everything", "seed of everything that is drawn"),
+    "--lr_scheduler.interval": ("--lr_scheduler_interval", "when it moves: step or epoch"),
+    "--lr_scheduler.frequency": ("--lr_scheduler_frequency", "after how many of them"),
     "--head_lr": ("--learning.head_lr", "learning rate of the head"),
     "--layer_decay": ("--learning.layer_decay", "factor of the rate, per layer below the head"),
     "--unfreeze_at_epoch": ("--learning.unfreeze_at_epoch", "when what is frozen begins to learn"),
