@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -116,10 +117,27 @@ def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card
             **described,
         }
     )
-    card_path(path).write_text(
-        json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
+    card_path(path).write_text(card_text(card), "utf-8")
     return card
+
+
+def card_text(card: Card) -> str:
+    """Return a card as JSON, which has no numbers that are infinite or none: words stand there.
+
+    They are YAML's (`.inf`), so a recipe in a card reads as it ran; `read_card` reads the metrics.
+    """
+    content = _with_words(asdict(card))
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _with_words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_words(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_words(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return value
 
 
 def dataset_of(data: "TensorDataModule") -> dict[str, str]:
@@ -284,8 +302,12 @@ def read_card(path: Path) -> Card:
     if not path.exists():
         raise UserError(f"There is no card '{path}' beside the weights: what they are is unknown.")
     try:
-        return Card(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text("utf-8"))
+        words = {word: float(word.replace(".", "")) for word in (".nan", ".inf", "-.inf")}
+        metrics = content.get("metrics", {}).items()
+        content["metrics"] = {key: words.get(value, value) for key, value in metrics}
+        return Card(**content)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"'{path}' is not a card: {error}.") from error
 
 

@@ -1,9 +1,8 @@
 """`ship`: put the best of several runs into the package, with what all of them reached."""
 
 import argparse
-import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -27,7 +26,7 @@ def main(argv: list[str]) -> None:
     from zoo.cli.console import quiet
     from zoo.evaluation import data_of, measure
     from zoo.registry import PRETRAINED
-    from zoo.weights import card_path, dataset_of, load_weights, read_card, weights_path
+    from zoo.weights import card_path, card_text, dataset_of, load_weights, read_card, weights_path
 
     quiet()
     files = [weights_path(run) for run in chosen.runs]
@@ -52,8 +51,7 @@ def main(argv: list[str]) -> None:
     with torch.no_grad():
         golden = [[round(v, 5) for v in row] for row in model(model.example_input_array).tolist()]
     card = replace(cards[best], name=name, seeds=seeds, golden_logits=golden)
-    text = json.dumps(asdict(card), indent=2, ensure_ascii=False)
-    card_path(target).write_text(text + "\n", "utf-8")
+    card_path(target).write_text(card_text(card), "utf-8")
     for key, values in seeds.items():
         print(f"{key:14} {values['mean']:.4f} ± {values['std']:.4f}")
     print(f"{target}: seed {card.seed}, {monitored} {card.metrics[monitored]:.4f}")
