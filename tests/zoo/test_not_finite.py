@@ -38,9 +38,7 @@ class Poison(Callback):
 
 def test_step_layer_and_learning_rate_are_named(tmp_path: Path) -> None:
     model = network(Numbers())
-    with pytest.raises(
-        NotFiniteError, match=r"step 6: .*'backbone.1' \(Linear\).* rate was 0\.1\."
-    ):
+    with pytest.raises(NotFiniteError, match=r"step 6: .*'backbone.1' \(Linear\).* was 0\.1\."):
         fit(tmp_path, model, Poison(step=6), epochs=3)
     # The update did not come: what was good before the step still is.
     assert all(p.isfinite().all() for p in model.parameters())
@@ -56,7 +54,7 @@ class BrokenGradient(FeedForward):
 @pytest.mark.parametrize("limits", [{}, {"max_steps": 1}, {"max_steps": 1, "limit_val_batches": 0}])
 def test_a_gradient_is_found_too(tmp_path: Path, limits: dict[str, int]) -> None:
     model = BrokenGradient(**network(Numbers()).hparams)
-    with pytest.raises(NotFiniteError, match="step 1: .*the weights of 'backbone"):
+    with pytest.raises(NotFiniteError, match=r"step 1: .*the weights of 'backbone"):
         fit(tmp_path, model, epochs=2, **limits)
 
 

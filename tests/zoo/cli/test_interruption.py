@@ -20,7 +20,10 @@ OPTIONS = (
     *("--trainer.max_epochs", 3, "--trainer.limit_train_batches", 40, "--inspect", "none"),
     *("--trainer.val_check_interval", 25, "--lr_scheduler", "zoo.optimization.OneCycle"),
 )
-AVERAGE = "--trainer.callbacks+=zoo.callbacks.averaging.ExponentialMovingAverage"
+AVERAGE = (
+    "--trainer.callbacks+=zoo.callbacks.averaging.ExponentialMovingAverage",
+    "--trainer.callbacks.start_after=0",
+)
 # Ctrl-C in the middle of update 56: gradients are there, weights are old. SIGTERM in the middle of
 # the validation after update 75: the network holds the average.
 PRESS = """
@@ -48,11 +51,11 @@ def only(root: Path, pattern: str) -> Path:
 def test_a_run_goes_on_after_a_signal_as_if_nothing_had_happened(
     run_process: Callable[..., Any], tmp_path: Path, press: str, step: int
 ) -> None:
-    whole = run_process(*FIT, *OPTIONS, AVERAGE, "--trainer.default_root_dir", "whole")
+    whole = run_process(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "whole")
     assert whole.status == 0, whole.err
     (tmp_path / "press.py").write_text(PRESS)
     cut = run_process(
-        *(*FIT, *OPTIONS, AVERAGE, "--trainer.default_root_dir", "cut"),
+        *(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "cut"),
         f"--trainer.callbacks+=press.{press}",
         PYTHONPATH=os.pathsep.join([str(ROOT), str(tmp_path)]),
     )
@@ -65,7 +68,7 @@ def test_a_run_goes_on_after_a_signal_as_if_nothing_had_happened(
     assert not list((tmp_path / "cut").rglob("weights.safetensors"))
 
     resumed = run_process(
-        *(*FIT, *OPTIONS, AVERAGE, "--trainer.default_root_dir", "resumed"),
+        *(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "resumed"),
         *("--ckpt_path", last),
     )
     assert resumed.status == 0, resumed.err
