@@ -60,6 +60,7 @@ class Card:
         seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
         seed: The seed of these weights.
         epochs: Epochs trained.
+        kept_epoch: The epoch, from 1, whose weights these are.
         seconds: Training time.
         device: Where that was.
         torch_version: With which torch.
@@ -83,6 +84,7 @@ class Card:
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
+    kept_epoch: int | None = None
     seconds: float | None = None
     device: str = ""
     torch_version: str = ""

@@ -75,9 +75,11 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize(("decay", "start_after"), [(0.999, 0), (0.5, 0), (0.999, 7)])
+@pytest.mark.parametrize(
+    ("decay", "start_after"), [(0.999, 0), (0.5, 0), (0.999, 7), (0.8, 5), (0.8, None)]
+)
 def test_the_average_follows_the_updates(
-    tmp_path: Path, accumulate: int, decay: float, start_after: int
+    tmp_path: Path, accumulate: int, decay: float, start_after: int | None
 ) -> None:
     recorder = Recorder()
     model = with_batch_norm(Numbers())
@@ -88,7 +90,8 @@ def test_the_average_follows_the_updates(
         callbacks=[ExponentialMovingAverage(decay, start_after), recorder],
     ).fit(model, datamodule=Numbers())
     assert len(recorder.learning) == 6 * -(-4 // accumulate)
-    assert_close(state(model), expected_average(recorder.learning, decay, start_after))
+    after = 5 if start_after is None else start_after  # 1 / (1 - 0.8)
+    assert_close(state(model), expected_average(recorder.learning, decay, after))
     assert_equal(recorder.validated[-1], state(model))
 
 

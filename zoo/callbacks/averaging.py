@@ -20,13 +20,13 @@ class ExponentialMovingAverage(Callback):
     """Averages the weights over the last updates; validation, checkpoints and the end use them.
 
     The average follows every update of the optimizer, however many batches that takes. It is a copy
-    of the weights for the first `start_after` updates: so early each one moves them further than
-    averaging helps (10 FashionMNIST images per class, 20 updates: 64.5 % of the validation images
-    averaged from the start, 64.6 % not averaged, mean of 3 seeds). Update n after those keeps
-    `min(decay, n / (9 + n))` of the average, as TensorFlow's does: it spans the last tenth of them,
-    until that is `1 / (1 - decay)` updates long. So nothing is ever left of the first weights,
-    where 0.999 alone leaves 96 % of them after 40 updates, and a long training ends with the usual
-    average.
+    of the weights until there were as many updates as it is to span, `1 / (1 - decay)`: a shorter
+    training still moves fast, and a mean over its last updates lags behind. (Fine-tuning `conv_net`
+    on 10 and 50 FashionMNIST images per class, 20 and 40 updates, three seeds: averaged from the
+    start, validation accuracy was 0.12 and 0.10 % lower than without an average.) Update n after
+    those keeps `min(decay, n / (9 + n))` of the average, as TensorFlow's does: it spans the last
+    tenth of them until that is long enough. So nothing is left of the first weights, where 0.999
+    alone leaves 96 % of them after 40 updates, and a long training ends with the usual average.
 
     Buffers that are numbers, such as the statistics of batch normalisation, are averaged with the
     weights that they belong to. Weights of half precision are averaged in single precision: an
@@ -37,12 +37,14 @@ class ExponentialMovingAverage(Callback):
 
     Args:
         decay: Share of the average that is kept in an update, once it has warmed up.
-        start_after: Updates before anything is averaged.
+        start_after: Updates before anything is averaged; by default `1 / (1 - decay)`.
     """
 
-    def __init__(self, decay: float = 0.999, start_after: int = 100) -> None:
+    def __init__(self, decay: float = 0.999, start_after: int | None = None) -> None:
         if not 0 <= decay < 1:
             raise UserError(f"The decay of an average must be from 0 to below 1, not {decay:g}.")
+        if start_after is None:
+            start_after = round(1 / (1 - decay))
         if start_after < 0:
             raise UserError(f"An average cannot start after {start_after} updates.")
         self.decay, self.start_after = decay, start_after

@@ -71,12 +71,16 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
         return
     titles = {"train": "train", "val": "validation", "test": "test"}
     nested = by_split(metrics)
+    total = len(cli.datamodule.splits["train"][0])
+    if training.train_examples < total:
+        titles["train"] = f"train, {training.train_examples:,} of {total:,}"
     shown = {titles[s]: nested[s] for s in titles if s in nested}
     if cli.datamodule.origin == "synthetic":
         shown = {f"{split} (synthetic)": values for split, values in shown.items()}
     first = getattr(cli.datamodule, "first_metrics", ())
     print(f"\n{metrics_table(shown, first)}\n")
     print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
+    print(f"weights of   {training.kept}")
     if training.selected_checkpoint:
         print(f"checkpoint   {training.selected_checkpoint}")
     print(f"weights      {training.folder / 'weights.safetensors'}")

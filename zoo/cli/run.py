@@ -25,6 +25,7 @@ from zoo.callbacks.progress import EpochLines, progress
 from zoo.callbacks.together import Together
 from zoo.cli.parser import FitCLI
 from zoo.errors import NotFiniteError, UserError
+from zoo.evaluation import measure_run
 from zoo.optimization import build_optimizer
 from zoo.tasks import Monitor
 from zoo.weights import Card, dataset_of, describe_mismatch, save_weights
@@ -142,8 +143,7 @@ class Training:
         """Train, select the weights, measure them, and write everything into the run directory.
 
         Returns:
-            The metrics by split: `train` as they were while learning, `validation` and `test` of
-            the weights that the run ends with.
+            The metrics, by `metric/split`, of the weights that the run ends with.
         """
         if self.folder and self.trainer.is_global_zero:
             text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
@@ -164,16 +164,11 @@ class Training:
                 raise NotFiniteError(f"{error} {self._last_good_checkpoint(ckpt_path)}") from error
         self.seconds = time.perf_counter() - started
         self.epochs = self.trainer.current_epoch
-        train = {k: float(v) for k, v in self.trainer.callback_metrics.items() if "/train" in k}
         if self.is_trial:
             return {}
         self._save_last_checkpoint()
         self._take_selected_weights()
-        evaluated: dict[str, float] = {}
-        for evaluate in (self.trainer.validate, self.trainer.test):
-            for measured in evaluate(self.model, datamodule=self.data, verbose=False):
-                evaluated |= measured
-        self.metrics = {k: float(v) for k, v in {**train, **evaluated}.items()}
+        self.metrics, self.train_examples = measure_run(self.trainer, self.model, self.data)
         if self.trainer.is_global_zero:
             with _mistakes_named(self.folder):
                 card = self._save()
@@ -232,9 +227,19 @@ class Training:
 
     def _take_selected_weights(self) -> None:
         selected = self.selected_checkpoint
+        self.kept_epoch = self.epochs
         if selected and selected.name != "last.ckpt":
             checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
+            self.kept_epoch = checkpoint["epoch"] + 1
+
+    @property
+    def kept(self) -> str:
+        """Which epoch's weights the run ends with, and why those."""
+        best = getattr(self, "keep_best", None)
+        selected = self.selected_checkpoint
+        is_best = selected and selected.name != "last.ckpt"
+        return f"epoch {self.kept_epoch}, the {f'best by {best.monitor}' if is_best else 'last'}"
 
     def _save(self) -> Card:
         recipe = self.cli.recipe
@@ -250,6 +255,7 @@ class Training:
             precision=self.trainer.precision,
             seed=self.cli.config.seed_everything,
             epochs=self.epochs,
+            kept_epoch=self.kept_epoch,
             seconds=round(self.seconds, 1),
             device=_device_name(self.trainer.strategy.root_device),
             torch_version=torch.__version__,
