@@ -5,6 +5,7 @@ Importing it imports no torch.
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Card:
         seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
         seed: The seed of these weights.
         epochs: Epochs trained.
+        kept_epoch: The epoch, from 1, whose weights these are.
         seconds: Training time.
         device: Where that was.
         torch_version: With which torch.
@@ -63,6 +65,7 @@ class Card:
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
+    kept_epoch: int | None = None
     seconds: float | None = None
     device: str = ""
     torch_version: str = ""
@@ -83,20 +86,32 @@ def read_card(path: Path) -> Card:
         content = json.loads(path.read_text("utf-8"))
         if "licence" in content:  # so it was called before version 0.2
             content["license"] = content.pop("licence")
+        words = {word: float(word.replace(".", "")) for word in (".nan", ".inf", "-.inf")}
+        metrics = content.get("metrics", {}).items()
+        content["metrics"] = {key: words.get(value, value) for key, value in metrics}
         return Card(**content)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"'{path}' is not a card: {error}.") from error
 
 
 def write_card(card: Card, path: Path) -> None:
-    """Write a card as JSON.
+    """Write a card as JSON, which has no numbers that are infinite or none: words stand there.
 
-    Raises:
-        ValueError: If a number in it is not finite: JSON has none.
+    They are YAML's (`.inf`), so a recipe in a card reads as it ran; `read_card` reads the metrics.
     """
-    text = json.dumps(asdict(card), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_with_words(asdict(card)), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path, "w", encoding="utf-8") as file:
         file.write(text + "\n")
+
+
+def _with_words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_words(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_words(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return value
 
 
 def card_path(weights: Path) -> Path:

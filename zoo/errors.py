@@ -4,7 +4,11 @@ from typing import Any, ClassVar
 
 from datamodules.errors import UserError, nearest, unknown
 
-__all__ = ["DoesNotFitData", "UserError", "nearest", "unknown"]
+__all__ = ["DoesNotFitData", "NotFiniteError", "UserError", "nearest", "unknown"]
+
+
+class NotFiniteError(FloatingPointError):
+    """A loss, a gradient or weights are infinite or no number: the training has failed."""
 
 
 class DoesNotFitData(UserError):

@@ -3,16 +3,25 @@
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from datamodules import TensorDataModule
+from datamodules.base import EVALUATION_BATCH_SIZE
+from datamodules.batches import TensorBatches, take
 from zoo.cards import Card, card_path, read_card
 from zoo.classes import class_at
 from zoo.errors import UserError
 from zoo.learning import Learning
+from zoo.module import ZooModule
 from zoo.registry import instantiate
 from zoo.weights import load_weights
+
+# Training examples that a finished run is measured on: all of MNIST's, about as many as a test
+# split ever has. A table of millions would take as long again as an epoch of its training.
+MOST_TRAIN_EXAMPLES = 60_000
 
 
 def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
@@ -80,3 +89,54 @@ def measure(
         evaluate = trainer.test if split == "test" else trainer.validate
         metrics |= evaluate(model, datamodule=data, verbose=False)[0]
     return metrics
+
+
+def measure_run(
+    trainer: pl.Trainer, model: ZooModule, data: pl.LightningDataModule
+) -> tuple[dict[str, float], int]:
+    """Measure a network on all three splits with the trainer that has trained it.
+
+    The training examples are measured as the others are: in evaluation mode, not augmented, in
+    large batches; at most 60,000 of them, evenly spread.
+
+    Returns:
+        The metrics, by `metric/split`, and how many training examples were measured.
+    """
+    batches = _train_batches(trainer, data)
+    measured: dict[str, float] = {}
+    # They are no validation: neither a logger nor a limit of the validation concerns them.
+    loggers, limit = trainer.loggers, trainer.limit_val_batches
+    trainer.loggers, trainer.limit_val_batches = [], 1.0
+    try:
+        for values in trainer.validate(model, dataloaders=batches, verbose=False):
+            measured = {f"{k.removesuffix('/val')}/train": v for k, v in values.items()}
+    finally:
+        trainer.loggers, trainer.limit_val_batches = loggers, limit
+    for split, evaluate in {"val": trainer.validate, "test": trainer.test}.items():
+        if has_split(data, split) and (split == "test" or limit != 0):
+            for values in evaluate(model, datamodule=data, verbose=False):
+                measured |= values
+    count = len(batches.x) if isinstance(batches, TensorBatches) else 0
+    return {name: float(value) for name, value in measured.items()}, count
+
+
+def has_split(data: pl.LightningDataModule, split: str) -> bool:
+    """Tell whether a datamodule has a split: one that lacks it leaves Lightning's own method."""
+    loader = f"{split}_dataloader"
+    return getattr(type(data), loader) is not getattr(pl.LightningDataModule, loader)
+
+
+def _train_batches(trainer: pl.Trainer, data: pl.LightningDataModule) -> Any:
+    if not isinstance(data, TensorDataModule):
+        return data.train_dataloader()
+    x, y = data.splits["train"]
+    loader = trainer.train_dataloader
+    if trainer.overfit_batches > 0 and isinstance(loader, TensorBatches):
+        # What this is for is to see whether just these can be learned by heart.
+        index = loader.indices()[: int(trainer.num_training_batches) * loader.batch_size]
+        x, y = take(x, index), take(y, index)
+    elif len(x) > MOST_TRAIN_EXAMPLES:
+        index = torch.arange(MOST_TRAIN_EXAMPLES) * len(x) // MOST_TRAIN_EXAMPLES
+        x, y = take(x, index), take(y, index)
+    size = max(data.batch_size, EVALUATION_BATCH_SIZE)
+    return TensorBatches(x, y, size, rank=trainer.global_rank, world_size=trainer.world_size)

@@ -48,6 +48,9 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Tensor:
+        if self.windowed and isinstance(index, Tensor):
+            table, place = self.read(index)
+            return table.index_select(0, place)
         rows = self.table[self.index[index].long()]
         return rows if self.columns is None else rows[..., self.columns]
 

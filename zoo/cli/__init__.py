@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from zoo.errors import UserError, unknown
+from zoo.errors import NotFiniteError, UserError, unknown
 
 COMMANDS = {
     "fit": "train a network",
@@ -18,6 +18,7 @@ COMMANDS = {
     "finetuning": "compare fine-tuning with training from scratch",
     "ship": "put the best of several runs into the package",
 }
+FAILED_STATUS = 1
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as a shell reports it
 
@@ -46,6 +47,9 @@ def run_command(command: str, *argv: str) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
+    except NotFiniteError as error:  # no mistake in the command, and no bug of ours
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED_STATUS)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)

@@ -1,9 +1,8 @@
 """`ship`: put the best of several runs into the package, with what all of them reached."""
 
 import argparse
-import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -24,7 +23,7 @@ def main(argv: list[str]) -> None:
     chosen = parser.parse_args(argv)
     import torch
 
-    from zoo.cards import card_path, read_card, weights_path
+    from zoo.cards import card_path, read_card, weights_path, write_card
     from zoo.console import quiet
     from zoo.evaluation import data_of, measure
     from zoo.recipe import PRETRAINED
@@ -53,8 +52,7 @@ def main(argv: list[str]) -> None:
     with torch.no_grad():
         golden = [[round(v, 5) for v in row] for row in model(model.example_input_array).tolist()]
     card = replace(cards[best], name=name, seeds=seeds, golden_logits=golden)
-    text = json.dumps(asdict(card), indent=2, ensure_ascii=False)
-    card_path(target).write_text(text + "\n", "utf-8")
+    write_card(card, card_path(target))
     for key, values in seeds.items():
         print(f"{key:14} {values['mean']:.4f} ± {values['std']:.4f}")
     print(f"{target}: seed {card.seed}, {monitored} {card.metrics[monitored]:.4f}")

@@ -20,15 +20,25 @@ OPTIONS = (
     *("--trainer.max_epochs", 3, "--trainer.limit_train_batches", 40, "--inspect", "none"),
     *("--trainer.val_check_interval", 25, "--lr_scheduler", "zoo.optimization.OneCycle"),
 )
-# A callback that presses Ctrl-C in the middle of update 55: gradients are there, weights are old.
+AVERAGE = (
+    "--trainer.callbacks+=zoo.callbacks.averaging.ExponentialMovingAverage",
+    "--trainer.callbacks.start_after=0",
+)
+# Ctrl-C in the middle of update 56: gradients are there, weights are old. SIGTERM in the middle of
+# the validation after update 75: the network holds the average.
 PRESS = """
 import os, signal
 from lightning.pytorch import Callback
 
-class Press(Callback):
+class CtrlC(Callback):
     def on_before_optimizer_step(self, trainer, *_):
         if trainer.global_step == 55:
             os.kill(os.getpid(), signal.SIGINT)
+
+class Sigterm(Callback):
+    def on_validation_batch_end(self, trainer, *_):
+        if trainer.global_step == 75:
+            os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
@@ -37,27 +47,29 @@ def only(root: Path, pattern: str) -> Path:
     return found
 
 
-def test_a_run_goes_on_after_ctrl_c_as_if_nothing_had_happened(
-    run_process: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(("press", "step"), [("CtrlC", 56), ("Sigterm", 75)])
+def test_a_run_goes_on_after_a_signal_as_if_nothing_had_happened(
+    run_process: Callable[..., Any], tmp_path: Path, press: str, step: int
 ) -> None:
-    whole = run_process(*FIT, *OPTIONS, "--trainer.default_root_dir", "whole")
+    whole = run_process(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "whole")
     assert whole.status == 0, whole.err
     (tmp_path / "press.py").write_text(PRESS)
     cut = run_process(
-        *(*FIT, *OPTIONS, "--trainer.default_root_dir", "cut"),
-        "--trainer.callbacks+=press.Press",
+        *(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "cut"),
+        f"--trainer.callbacks+=press.{press}",
         PYTHONPATH=os.pathsep.join([str(ROOT), str(tmp_path)]),
     )
     assert cut.status == 130
     assert "Traceback" not in cut.err
     last = only(tmp_path / "cut", "last.ckpt")
     assert str(last.relative_to(tmp_path)) in cut.err
-    # The update that was going on is finished first.
-    assert torch.load(last, weights_only=True)["global_step"] == 56
+    # The update that was going on is finished first; a validation is not, it begins again.
+    assert torch.load(last, weights_only=True)["global_step"] == step
     assert not list((tmp_path / "cut").rglob("weights.safetensors"))
 
     resumed = run_process(
-        *(*FIT, *OPTIONS, "--trainer.default_root_dir", "resumed", "--ckpt_path", last)
+        *(*FIT, *OPTIONS, *AVERAGE, "--trainer.default_root_dir", "resumed"),
+        *("--ckpt_path", last),
     )
     assert resumed.status == 0, resumed.err
     expected, found = (
