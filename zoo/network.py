@@ -1,6 +1,6 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from zoo import preprocessing as preprocessing_room
+from zoo.classes import trusting
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.initialisation import InitName, initialise
@@ -189,11 +190,14 @@ class Network(LightningModule):
     # Weights
 
     @classmethod
-    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
+    def from_pretrained(
+        cls, name: str, *, trust: Iterable[str | type] = (), **overrides: Any
+    ) -> Self:
         """Make the network whose weights the zoo ships, or that a run or file holds.
 
         Args:
             name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
+            trust: Further classes of your own that the file may name; this one it may.
             overrides: Arguments of the network to change, such as its `optimizer`.
 
         Raises:
@@ -201,7 +205,8 @@ class Network(LightningModule):
         """
         from zoo.weights import load_weights
 
-        model = load_weights(name, **overrides)
+        trust = [trust] if isinstance(trust, (str, type)) else trust
+        model = load_weights(name, trust=[cls, *trust], **overrides)
         if not isinstance(model, cls):
             raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
         return model
@@ -213,6 +218,34 @@ class Network(LightningModule):
         save_weights(self, Path(folder) / "weights.safetensors")
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        *args: Any,
+        trust: Iterable[str | type] = (),
+        **kwargs: Any,
+    ) -> Self:
+        """Make the network of a checkpoint, as Lightning does; the checkpoint is data.
+
+        Args:
+            checkpoint_path: The file.
+            args: Lightning's further arguments.
+            trust: Optimizers and schedules of your own that it may name, and a teacher's network.
+            kwargs: Lightning's further arguments, and arguments of the network to change.
+
+        Raises:
+            UserError: If it names a class that neither the zoo nor torch defines. Nothing in it is
+                executed.
+        """
+        from zoo.checkpoints import check_hparams
+
+        with trusting(trust):
+            check_hparams(checkpoint_path, kwargs)
+            return super().load_from_checkpoint(
+                checkpoint_path, *args, **{"weights_only": True, **kwargs}
+            )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""

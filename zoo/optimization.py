@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from zoo.classes import class_at
+from zoo.classes import check_spec
 from zoo.errors import UserError
 
 ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
@@ -83,7 +83,7 @@ class Cosine(CosineAnnealingLR):
 
 def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the optimizer of a recipe over parameter groups."""
-    optimizer = class_at(spec["class_path"])
+    optimizer = check_spec(spec, Optimizer)
     if optimizer is SparseAdam:
         raise UserError(
             "--optimizer SparseAdam is for sparse gradients, which no network here has: take Adam."
@@ -101,7 +101,7 @@ def build_scheduler(spec: ClassSpec, optimizer: Optimizer, total_steps: float) -
     any other moves after every epoch. A plateau scheduler watches its `monitor`, or the validation
     loss if it names none.
     """
-    scheduler_class = class_at(spec["class_path"])
+    scheduler_class = check_spec(spec, LRScheduler)
     options = dict(spec.get("init_args", {}))
     per_update = "total_steps" in inspect.signature(scheduler_class).parameters
     if per_update and options.get("total_steps") is None:

@@ -2,14 +2,16 @@
 
 import fnmatch
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from zoo.classes import class_at
+from zoo.classes import class_at, instantiate, may_name, trusting
 from zoo.errors import DoesNotFitData, UserError, unknown
+from zoo.names import checked_name
 
 if TYPE_CHECKING:
     from datamodules.base import TensorDataModule
@@ -121,12 +123,11 @@ def find_recipe(name: str) -> Recipe:
         path = Path(name).expanduser()
         if not path.is_file():
             raise UserError(f"There is no recipe file '{name}'.")
-        folder = str(path.resolve().parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        return read_recipe(path)
+        recipe = read_recipe(path)
+        may_name(vars(recipe), path.resolve().parent)
+        return recipe
     path = RECIPES / f"{name.removesuffix('.documented')}.yaml"
-    if not path.is_file():
+    if path.parent != RECIPES or not path.is_file():
         raise unknown("model", name, list_models(), "`--list` shows them all.")
     return read_recipe(path)
 
@@ -148,6 +149,7 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
     for key in content:
         if key not in Recipe.__dataclass_fields__:
             raise unknown(f"key in {place} called", key, Recipe.__dataclass_fields__)
+    checked_name(content.get("name", ""), place)
     checked = {**content, "trainer": content.get("trainer") or {}, "path": path}
     for key, module in CLASS_KEYS.items():
         spec = content.get(key)
@@ -192,18 +194,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def instantiate(spec: ClassSpec, **overrides: Any) -> Any:
-    """Make the object that `class_path` and `init_args` describe, and those inside them."""
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, dict) and "class_path" in value:
-            return instantiate(value)
-        return [resolve(v) for v in value] if isinstance(value, list) else value
-
-    arguments = {k: resolve(v) for k, v in spec.get("init_args", {}).items()}
-    return class_at(spec["class_path"])(**{**arguments, **overrides})
-
-
 def data_spec(name: str, recipe: Recipe | None = None) -> ClassSpec:
     """Return class path and arguments of a datamodule by name; it keeps a recipe's batch size."""
     if name not in DATAMODULES:
@@ -222,9 +212,10 @@ def create_datamodule(name: str, **overrides: Any) -> "TensorDataModule":
         name: `mnist`, `fashion_mnist`, ..., or the name of a model.
         overrides: Arguments of the datamodule.
     """
-    if name in DATAMODULES:
-        return instantiate(data_spec(name), **overrides)
-    return instantiate(find_recipe(name).data, **overrides)
+    from lightning.pytorch import LightningDataModule
+
+    spec = data_spec(name) if name in DATAMODULES else find_recipe(name).data
+    return instantiate(spec, LightningDataModule, **overrides)
 
 
 def described_by(datamodule: "TensorDataModule") -> dict[str, Any]:
@@ -240,6 +231,7 @@ def create_model(
     classes: list[str] | None = None,
     num_classes: int | None = None,
     datamodule: "TensorDataModule | None" = None,
+    trust: Iterable[str | type] = (),
     **overrides: Any,
 ) -> "ZooModule":
     """Make a network of the zoo, with its recipe's optimizer, ready for `Trainer.fit`.
@@ -251,6 +243,7 @@ def create_model(
             untrained head, also when the number of classes is the same as before.
         num_classes: Their number, instead of their names.
         datamodule: Data to fit the network to; by default the data of its recipe.
+        trust: Classes of your own that weights may name, those of a `teacher` too.
         overrides: Arguments of the network, such as `hidden_dim=256`.
 
     Returns:
@@ -271,7 +264,8 @@ def create_model(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        model = load_weights(pretrained_path(name), **_recipe_arguments(recipe), **overrides)
+        arguments = {**_recipe_arguments(recipe), **overrides}
+        model = load_weights(pretrained_path(name), trust=trust, **arguments)
         if count is not None:
             known = model.class_names
             model.reset_head(count, classes)
@@ -281,13 +275,16 @@ def create_model(
                 file=sys.stderr,
             )
         return model
-    described = described_by(datamodule or instantiate(recipe.data))
+    from zoo.module import ZooModule
+
+    network = class_at(recipe.model["class_path"], ZooModule)
+    described = described_by(datamodule or create_datamodule(name))
     arguments = {**described, **recipe.model.get("init_args", {}), **_recipe_arguments(recipe)}
-    network = class_at(recipe.model["class_path"])
     model = None
     while model is None:
         try:
-            model = network(**{**arguments, **overrides})
+            with trusting(trust):
+                model = network(**{**arguments, **overrides})
         except DoesNotFitData as error:
             # What the recipe took for its own data is not for others, unless the user insists.
             if overrides.keys() & error.usual.keys() or error.usual.items() <= arguments.items():
@@ -306,7 +303,7 @@ def pretrained_path(name: str) -> Path:
     """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
     for candidate in (name, f"{name}.tuned", f"{name}.documented"):
         path = PRETRAINED / f"{candidate}.safetensors"
-        if path.exists():
+        if path.parent == PRETRAINED and path.exists():
             return path
     find_recipe(name)
     known = ", ".join(list_models(pretrained=True)) or "none"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.classes import class_at
+from zoo.classes import class_in_data, trusting
 from zoo.errors import UserError
+from zoo.names import checked_name
 from zoo.preprocessing import read_the_same
 from zoo.registry import pretrained_path
 
@@ -140,11 +141,15 @@ def to_bytes(model: "ZooModule") -> bytes:
     return save(tensors, {METADATA_KEY: json.dumps(described, sort_keys=True)})
 
 
-def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
+def load_weights(
+    path: str | Path, *, trust: Iterable[str | type] = (), **overrides: Any
+) -> "ZooModule":
     """Make the network that a weights file holds.
 
     Args:
         path: A .safetensors file, or a run directory with `weights.safetensors`.
+        trust: Networks of your own that the file may name: classes, or paths such as
+            `my_network.Net`. Of others than these and the zoo's nothing is imported.
         overrides: Arguments of the network to change, such as its `optimizer`.
 
     Returns:
@@ -152,7 +157,8 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
 
     Raises:
         UserError: If the file is missing, is damaged, is no safetensors file, does not have the
-            sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
+            sha256 of the card beside it, names a class that is not allowed, or does not fit the
+            network. Nothing in it is executed.
     """
     from zoo.module import ZooModule
 
@@ -160,7 +166,7 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
     content = read_verified(path)
     try:
         described = json.loads(read_header(content)["__metadata__"][METADATA_KEY])
-        network = class_at(described["class_path"])
+        class_path = described["class_path"]
         hparams = {k: v for k, v in described["hparams"].items() if k not in TRAINING_ONLY}
         state = load(content)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
@@ -168,16 +174,11 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
             "was loaded; get it again, or make it with scripts/fit.py."
         ) from error
-    except UserError as error:
-        raise UserError(
-            f"'{path}' is not a weights file of this zoo, or its network's class is not on the "
-            f"path: {error}"
-        ) from error
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
-    if not (isinstance(network, type) and issubclass(network, ZooModule)):
-        raise UserError(f"'{path}' names {described['class_path']}, which is no network.")
+    with trusting(trust):
+        network = class_in_data(class_path, ZooModule, f"'{path}'")
     try:
-        with _Uninitialised():
+        with trusting(trust), _Uninitialised():
             model = network(**{**hparams, **overrides})
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
@@ -284,9 +285,11 @@ def read_card(path: Path) -> Card:
     if not path.exists():
         raise UserError(f"There is no card '{path}' beside the weights: what they are is unknown.")
     try:
-        return Card(**json.loads(path.read_text("utf-8")))
+        card = Card(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"'{path}' is not a card: {error}.") from error
+    checked_name(card.name, f"the card '{path}'")
+    return card
 
 
 def weights_path(path: str | Path) -> Path:

@@ -5,12 +5,13 @@ for them.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.classes import may_name
+from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.registry import (
     DATAMODULES,
@@ -67,6 +68,7 @@ def understand(argv: list[str]) -> Request | None:
     parser.add_argument("--config", "-c", action="append", default=[])
     parser.add_argument("--freeze", action="append", default=[])
     parser.add_argument("--inspect", default="basic")
+    parser.add_argument("--trust", action=Trust)
     for flag in ("--list", "--print_config", "--pretrained", "--open"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", action="store_true")
@@ -86,6 +88,7 @@ def understand(argv: list[str]) -> Request | None:
         if close and wrong not in SHORTHANDS:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
+    may_name(rest)
     recipe = _recipe(chosen.model, [Path(c).expanduser() for c in chosen.config])
     if chosen.data:
         recipe = replace(recipe, data=data_spec(chosen.data, recipe))
@@ -135,6 +138,7 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --open                 start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE          settings from a file; a run's config.yaml repeats the run
   --ckpt_path FILE       go on from a checkpoint
+  --trust CLASS          a network of your own that weights may name, such as my_network.Net
   --print_config         print the settings and stop
   --list                 the networks
   --help                 this; with --model NAME: every argument of that network and its data
@@ -152,8 +156,7 @@ def _recipe(name: str | None, configs: list[Path]) -> Recipe:
     for config in configs:
         content = _merge(content, read_yaml(config))
         path = None
-    if configs and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where the classes of a user's own run are
+        may_name(content)
     content.setdefault("name", configs[-1].stem if configs else "")
     return make_recipe(content, path)
 

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
-from zoo.classes import class_at
+from zoo.classes import check_argument, check_spec, class_at
 from zoo.cli.complaints import in_one_sentence
 from zoo.errors import DoesNotFitData, UserError, nearest
 from zoo.module import ZooModule
@@ -69,8 +69,8 @@ class FitCLI(LightningCLI):
         self.only_parse = only_parse
         self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
         super().__init__(
-            model_class=_subclass_at(recipe.model["class_path"], ZooModule),
-            datamodule_class=_subclass_at(recipe.data["class_path"], LightningDataModule),
+            model_class=class_at(recipe.model["class_path"], ZooModule),
+            datamodule_class=class_at(recipe.data["class_path"], LightningDataModule),
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"fit --model {recipe.name}",
@@ -93,12 +93,30 @@ class FitCLI(LightningCLI):
             own = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
             args = own + args
         self.config = parser.parse_args(args)
+        self._check_classes()
         # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
         for given in one_batch(args):
             self.config.trainer[given] = 1
         seed = int(self.config.seed_everything)
         if not 0 <= seed < 2**32:  # numpy's limits
             raise UserError(f"--seed must be between 0 and {2**32 - 1}, not {seed}.")
+
+    def _check_classes(self) -> None:
+        """Refuse classes of another kind than their place expects, before any is called."""
+        config = self.config.as_dict()
+        for key, kind in (("optimizer", Optimizer), ("lr_scheduler", LRSchedulerTypeTuple)):
+            if config.get(key):
+                check_spec(config[key], kind)
+        recipe = self.recipe
+        owners = {
+            "model": class_at(recipe.model["class_path"], ZooModule),
+            "data": class_at(recipe.data["class_path"], LightningDataModule),
+            "trainer": Trainer,
+        }
+        for group, owner in owners.items():
+            for name, value in config[group].items():
+                if name not in SUBCLASS_KEYS:  # the network's are those checked above
+                    check_argument(value, owner, name)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the optimizer and the schedule, tie the network to the data, set the defaults."""
@@ -198,13 +216,6 @@ def one_batch(argv: list[str]) -> list[str]:
     pairs = zip(argv, [*argv[1:], ""], strict=False)
     given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
     return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
-
-
-def _subclass_at(path: str, base: type) -> type:
-    found = class_at(path)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UserError(f"'{path}' is no {base.__name__}.")
-    return found
 
 
 def plain(spec: Any) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from zoo.callbacks.checkpoints import KeepBest
 from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
+from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.cli.parser import FitCLI
 from zoo.errors import UserError
 from zoo.optimization import build_optimizer
@@ -247,14 +247,9 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
     Raises:
         UserError: If training cannot go on from it. Nothing in it is executed.
     """
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint '{path}'.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found, _ = content["state_dict"], content["loops"]
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-        raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
-    if mismatch := describe_mismatch(model.state_dict(), found):
+    content = read_checkpoint(path)
+    check_paths(content, path)
+    if mismatch := describe_mismatch(model.state_dict(), content["state_dict"]):
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
     optimizer = model.hparams["optimizer"]
     states = content.get("optimizer_states")
