@@ -181,7 +181,11 @@ def check_argument(value: Any, owner: type, name: str, find: Finder = class_at) 
 
 
 def instantiate(
-    spec: dict[str, Any], kind: type | tuple[type, ...], find: Finder = class_at, **overrides: Any
+    spec: dict[str, Any],
+    kind: type | tuple[type, ...],
+    find: Finder = class_at,
+    /,
+    **overrides: Any,
 ) -> Any:
     """Make the object that `class_path` and `init_args` describe, and those inside them.
 
@@ -309,17 +313,34 @@ def _importer() -> str:
 _own_modules = _OwnModules()
 # `my_network.Net`, but no file name with a folder, and no number.
 _DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
+# The settings that hold class paths; a `path: pyarrow.csv` names no module.
+_NAMING = ("class_path", "model", "data", "optimizer", "lr_scheduler", "augment")
+_NAMING += ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator")
 
 
-def may_name(content: Any, folder: Path | None = None) -> None:
+def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
     """Let the modules of all class paths in settings of the user's be found.
 
     Args:
-        content: A recipe or configuration, or arguments of the command line.
+        content: A recipe or configuration, or a part of it.
         folder: Where its modules are, before the working directory.
+        key: The last key on the way to that part.
     """
     if isinstance(content, str):
-        _own_modules.name(_DOTTED.findall(content), folder)
-    elif isinstance(content, (dict, list, tuple)):
-        for part in content.values() if isinstance(content, dict) else content:
-            may_name(part, folder)
+        if key in _NAMING or "class_path" in content:
+            _own_modules.name(_DOTTED.findall(content), folder)
+    elif isinstance(content, dict):
+        for name, part in content.items():
+            may_name(part, folder, str(name))
+    elif isinstance(content, (list, tuple)):
+        for part in content:
+            may_name(part, folder, key)
+
+
+def may_name_in(argv: list[str]) -> None:
+    """Let the modules of all class paths on a command line be found, in the working directory."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            key = option.rpartition(".")[2].strip("-+")
+            may_name(value if equals else following, key=key)

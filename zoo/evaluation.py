@@ -31,8 +31,9 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
     # A card may come from anywhere: it can name data, not any class whatever.
     find = partial(class_in_data, place=place)
     data_class = find(spec["class_path"], TensorDataModule)
-    # Nothing is augmented in an evaluation, so nothing else need be made.
-    options = {k: v for k, v in arguments.items() if k != "augment"}
+    # Nothing is augmented in an evaluation, so nothing else need be made; and where to keep a copy
+    # of a table on disk is not a card's to say.
+    options = {k: v for k, v in arguments.items() if k not in ("augment", "cache_dir")}
     if data_dir and "data_dir" not in inspect.signature(data_class).parameters:
         raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
     if data_dir:

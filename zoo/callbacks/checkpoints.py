@@ -22,6 +22,8 @@ class KeepBest(ModelCheckpoint):
     A checkpoint is data: of the paths in it only the file's name counts, for a file beside it.
     """
 
+    _go_on_from: Path | None = None
+
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -55,7 +57,7 @@ class KeepBest(ModelCheckpoint):
 
     def _beside(self, path: Any) -> Path | None:
         """Return the checkpoint of that name beside the one that the training goes on from."""
-        if not path or not isinstance(path, str):
+        if self._go_on_from is None or not path or not isinstance(path, str):
             return None
         file = self._go_on_from / Path(path).name
         if not file.is_file():

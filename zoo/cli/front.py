@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.callbacks.inspect import LEVELS, chosen_inspectors
-from zoo.classes import may_name
+from zoo.classes import may_name, may_name_in
 from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.registry import (
@@ -88,7 +88,7 @@ def understand(argv: list[str]) -> Request | None:
         if close and wrong not in SHORTHANDS:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
-    may_name(rest)
+    may_name_in(rest)
     recipe = _recipe(chosen.model, [Path(c).expanduser() for c in chosen.config])
     if chosen.data:
         recipe = replace(recipe, data=data_spec(chosen.data, recipe))
