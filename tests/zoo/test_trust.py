@@ -334,7 +334,8 @@ def write_recipe(path: Path, **change: Any) -> Path:
 
 
 def in_data(argument: str, value: Any) -> dict[str, Any]:
-    return {"data": {"class_path": "datamodules.LogicGate", "init_args": {argument: value}}}
+    options = {"source": "synthetic", argument: value}
+    return {"data": {"class_path": "datamodules.MNIST", "init_args": options}}
 
 
 def wrong_kinds(mark: Path) -> dict[str, dict[str, Any]]:
@@ -423,27 +424,28 @@ class Shift(nn.Module):
 """
 
 
-@pytest.mark.parametrize("where", ["recipe", "command line"])
+@pytest.mark.parametrize("where", ["recipe", "argv"])
 def test_classes_of_the_users_own_are_found_in_every_place(
-    mark: Path, run_cli: Run, where: str, monkeypatch: pytest.MonkeyPatch
+    mark: Path, run_cli: Run, where: str
 ) -> None:
-    folder = Path("recipes") if where == "recipe" else Path()
+    folder = Path("recipes" if where == "recipe" else ".")
     folder.mkdir(exist_ok=True)
-    for name in ("my_classes", "my_more"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    (folder / "my_classes.py").write_text(OWN_CLASSES)
-    (folder / "my_more.py").write_text(f"from pathlib import Path\nMARK = Path({str(mark)!r})\n")
+    module, more = f"my_{where}_classes", f"my_{where}_more"
+    (folder / f"{module}.py").write_text(OWN_CLASSES.replace("my_more", more))
+    (folder / f"{more}.py").write_text(f"from pathlib import Path\nMARK = Path({str(mark)!r})\n")
     own = {
-        "optimizer": {"class_path": "my_classes.Optimizer"},
-        "trainer": {"callbacks": ["my_classes.Told"]},
-        **in_data("augment", [{"class_path": "my_classes.Shift"}]),
+        "optimizer": {"class_path": f"{module}.Optimizer"},
+        "trainer": {"callbacks": [f"{module}.Told"]},
+        **in_data("augment", [{"class_path": f"{module}.Shift"}]),
     }
-    write_recipe(folder / "own.yaml", **(own if where == "recipe" else {}))
-    argv = ["--optimizer", "my_classes.Optimizer", "--trainer.callbacks+=my_classes.Told"]
-    argv += ["--data.augment", '[{"class_path": "my_classes.Shift"}]']
-    result = run_cli(
-        "fit", "--model", folder / "own.yaml", *QUICK, *(argv if folder == Path() else [])
-    )
+    argv = ["--optimizer", f"{module}.Optimizer", f"--trainer.callbacks+={module}.Told"]
+    argv += ["--data.augment", f'[{{"class_path": "{module}.Shift"}}]']
+    if where == "recipe":
+        argv = []
+    else:
+        own = in_data("seed", 1)
+    write_recipe(folder / "own.yaml", **own)
+    result = run_cli("fit", "--model", folder / "own.yaml", *QUICK, *argv)
     assert result.status == 0, result.err
     for name in ("optimizer", "callback", "augment"):
         assert mark.with_name(name).exists(), name
