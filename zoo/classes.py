@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import importlib
 import inspect
+import itertools
 import re
 import sys
 import typing
@@ -339,7 +340,7 @@ def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
 
 def may_name_in(argv: list[str]) -> None:
     """Let the modules of all class paths on a command line be found, in the working directory."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*argv, ""]):
         option, equals, value = argument.partition("=")
         if option.startswith("--"):
             key = option.rpartition(".")[2].strip("-+")

@@ -1,6 +1,7 @@
 """Names to recipes, and recipes to networks and datamodules. Importing it imports no torch."""
 
 import fnmatch
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ CLASS_KEYS = {
     "optimizer": "torch.optim",
     "lr_scheduler": "torch.optim.lr_scheduler",
 }
+#: Characters in a recipe or configuration; the zoo's own have two thousand at most.
+LARGEST_YAML = 10_000_000
 #: Whose weights a run may end with.
 SELECTIONS = ("best", "lowest_loss", "last")
 ClassSpec = dict[str, Any]  # {"class_path": ..., "init_args": {...}}
@@ -191,6 +194,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"'{path}' is not a mapping of settings.")
+    size = 0
+    try:  # an alias may stand for what it is in, or for ten that stand for ten others each
+        for part in json.JSONEncoder(skipkeys=True, default=str).iterencode(content):
+            size += len(part)
+            if size > LARGEST_YAML:
+                raise UserError(f"'{path}' holds more than {LARGEST_YAML:,} characters.")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' has an alias inside of what it stands for.") from error
     return content
 
 

@@ -491,6 +491,29 @@ def test_tags_in_yaml_run_nothing(mark: Path, run_cli: Run, text: str, option: s
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(
+    "trainer_settings",
+    [
+        "{callbacks: &a [*a]}",
+        "&a {logger: {b: *a}}",
+        "{a0: &a0 [x, x], "
+        + ", ".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(30))
+        + "}",
+    ],
+    ids=["in itself", "in a part of itself", "ten of ten of ten"],
+)
+def test_aliases_in_yaml_go_on_for_ever_nowhere(
+    mark: Path, run_cli: Run, trainer_settings: str
+) -> None:
+    write_recipe(Path("stranger.yaml"))
+    with Path("stranger.yaml").open("a") as file:
+        file.write(f"trainer: {trainer_settings}\n")
+    for option in ("--model", "--config"):
+        result = run_cli("fit", option, "stranger.yaml")
+        assert result.status == 2
+        assert result.err.count("\n") == 1
+
+
 NAMES = {
     "parents": "../../outside",
     "absolute": "/tmp/outside",
