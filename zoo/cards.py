@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.files import atomic_write
+from zoo.classes import check_names
 from zoo.errors import UserError
 from zoo.learning import ClassSpec
+from zoo.names import checked_name
 from zoo.recipe import PRETRAINED, find_recipe, list_models
 
 # One metadata key: with several, their order and so the file's bytes change from save to save.
@@ -89,9 +91,11 @@ def read_card(path: Path) -> Card:
         words = {word: float(word.replace(".", "")) for word in (".nan", ".inf", "-.inf")}
         metrics = content.get("metrics", {}).items()
         content["metrics"] = {key: words.get(value, value) for key, value in metrics}
-        return Card(**content)
+        card = Card(**content)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"'{path}' is not a card: {error}.") from error
+    checked_name(card.name, f"the card '{path}'")
+    return card
 
 
 def write_card(card: Card, path: Path) -> None:
@@ -158,7 +162,7 @@ def pretrained_path(name: str) -> Path:
     """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
     for candidate in (name, f"{name}.tuned", f"{name}.documented"):
         path = PRETRAINED / f"{candidate}.safetensors"
-        if path.exists():
+        if path.parent == PRETRAINED and path.exists():
             return path
     find_recipe(name)
     known = ", ".join(list_models(pretrained=True)) or "none"
@@ -180,7 +184,10 @@ def read_description(content: bytes) -> dict[str, Any]:
     (length,) = struct.unpack("<Q", content[:8])
     if length > len(content) - 8:
         raise ValueError("its header says it is longer than it is")
-    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    described = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    if "hparams" in described:
+        raise ValueError("made before version 0.2, by which it must be made again")
+    return described
 
 
 def read_structure(path: Path) -> ClassSpec:
@@ -191,6 +198,8 @@ def read_structure(path: Path) -> ClassSpec:
     """
     try:
         described = read_description(read_verified(path))
-        return {"class_path": described["class_path"], "init_args": described["arguments"]}
+        spec = {"class_path": described["class_path"], "init_args": described["arguments"]}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"'{path}' is not a weights file of this zoo, or is damaged.") from error
+    check_names(spec, f"'{path}'")
+    return spec

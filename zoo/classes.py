@@ -1,31 +1,361 @@
-"""Classes by their dotted paths, as recipes and weights files name them."""
+"""Classes by their dotted paths: who may name which, and where a user's own modules are found.
 
+Recipes, configurations and command lines are the user's: they name any class of the kind that the
+place expects (`class_at`). Weights, cards and checkpoints are data that may come from anywhere:
+they name what the zoo defines, or what the caller allows by name (`class_in_data`).
+"""
+
+import contextlib
 import difflib
 import importlib
+import inspect
+import itertools
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from zoo.errors import UserError
 
+#: Where the classes are that data may name, and in which package each must have been defined.
+PACKAGES = {
+    "zoo.architectures": "zoo.architectures",
+    "zoo.optimization": "zoo.optimization",
+    "datamodules": "datamodules",
+    "torch.optim": "torch.optim",
+}
+Finder = Callable[[str, Any], type]
+_trusted: ContextVar[dict[str, type | None] | None] = ContextVar("trusted", default=None)
 
-def class_at(path: str) -> type:
-    """Return the class at a dotted path.
+
+def class_at(path: str, kind: type | tuple[type, ...] = object) -> type:
+    """Return the class at a dotted path that the user named.
+
+    Args:
+        path: Such as `my_network.Net`. A module of the user's own is found where the recipe is that
+            names it, and in the working directory, but never instead of an installed one.
+        kind: What it must be a subclass of.
 
     Raises:
-        UserError: If there is no such module or class; an error inside the module is passed on.
+        UserError: If there is no such module or class, or it is of another kind; an error inside
+            the module is passed on.
     """
-    module_name, _, class_name = path.rpartition(".")
+    module_name, _, class_name = str(path).rpartition(".")
     if not module_name:
         raise UserError(f"'{path}' is not the dotted path of a class, such as my_module.{path}.")
+    _own_modules.name([module_name.partition(".")[0]])
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+    except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative path, `..module`
+        missing = getattr(error, "name", None)
+        if missing and not f"{module_name}.".startswith(f"{missing}."):
             raise
         raise UserError(
             f"There is no module '{module_name}' for the class '{path}'. A module of your own is "
             "found where its recipe is, and in the working directory."
         ) from error
+    _own_modules.check(module)
     if not hasattr(module, class_name):
         close = difflib.get_close_matches(class_name, dir(module), n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"There is no class '{class_name}' in '{module_name}'.{hint}")
-    return getattr(module, class_name)
+    found = getattr(module, class_name)
+    return _of_kind(found, path, kind)
+
+
+def class_in_data(path: Any, kind: type | tuple[type, ...], place: str) -> type:
+    """Return the class that weights, a card or a checkpoint names.
+
+    The name is checked before anything is imported, so that a stranger's file runs nothing.
+
+    Args:
+        path: What stands in the file.
+        kind: What the class must be a subclass of.
+        place: Where that is, for the error.
+
+    Raises:
+        UserError: If neither the zoo defines it nor the caller allows it, or it is no `kind`.
+    """
+    trusted = _trusted.get() or {}
+    if isinstance(path, str) and path in trusted:
+        return _of_kind(trusted[path] or class_at(path), path, kind)
+    advice = ""
+    if isinstance(path, str) and _DOTTED.fullmatch(path):
+        for package, home in PACKAGES.items():
+            if path.startswith(f"{package}."):
+                found = class_at(path, kind)
+                # What one of our modules has imported is not ours.
+                if f"{found.__module__}.".startswith(f"{home}."):
+                    return found
+        advice = (
+            f" If it is yours, or you have read it, allow it by name: --trust {path} on the "
+            f'command line, trust=["{path}"] in Python.'
+        )
+    raise UserError(
+        f"{place} names {path!r}, which the zoo does not define, so nothing of it was "
+        f"imported.{advice}"
+    )
+
+
+def check_names(value: Any, place: str) -> None:
+    """Refuse settings from a card that name a class anywhere which data may not name.
+
+    Nothing is imported; `class_in_data` looks closer when it is.
+    """
+    trusted = _trusted.get() or {}
+    for spec in _specs_in(value):
+        path = spec["class_path"]
+        known = isinstance(path, str) and path.startswith(tuple(f"{p}." for p in PACKAGES))
+        if not known and path not in trusted:
+            raise UserError(f"{place} names {path!r}, which the zoo does not define.")
+        check_names([spec.get("init_args"), spec.get("dict_kwargs")], place)
+
+
+def _of_kind(found: Any, path: str, kind: type | tuple[type, ...]) -> type:
+    if isinstance(found, type) and issubclass(found, kind):
+        return found
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    expected = " or ".join(k.__name__ for k in kinds if k is not object) or "class"
+    raise UserError(f"'{path}' is no {expected}.")
+
+
+@contextlib.contextmanager
+def trusting(trust: Iterable[str | type] | str | type = ()) -> Iterator[None]:
+    """Let weights, cards and checkpoints name these classes, too, as long as the block lasts.
+
+    Args:
+        trust: Class paths such as `my_network.Net`, or the classes themselves.
+    """
+    token = _trusted.set(dict(_trusted.get() or {}))
+    try:
+        allow(trust)
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def allow(trust: Iterable[str | type] | str | type) -> None:
+    """Let weights, cards and checkpoints name these classes, until the block around it ends."""
+    trust = [trust] if isinstance(trust, (str, type)) else trust
+    named = {
+        entry if isinstance(entry, str) else f"{entry.__module__}.{entry.__qualname__}": (
+            None if isinstance(entry, str) else entry
+        )
+        for entry in trust
+    }
+    _trusted.set({**(_trusted.get() or {}), **named})
+
+
+# Classes inside the arguments of others
+
+
+def check_spec(spec: Any, kind: type | tuple[type, ...], find: Finder = class_at) -> type:
+    """Look up the class that `class_path` names and those in its arguments; call none of them.
+
+    Args:
+        spec: A mapping with `class_path` and `init_args`.
+        kind: What the class must be a subclass of.
+        find: How a path and a kind become a class: `class_at`, or one that trusts less.
+
+    Returns:
+        The class.
+
+    Raises:
+        UserError: If one of them is not of the kind that its place expects.
+    """
+    found = find(spec["class_path"], kind)
+    for group in ("init_args", "dict_kwargs"):
+        for name, value in (spec.get(group) or {}).items():
+            check_argument(value, found, name, find)
+    return found
+
+
+def check_argument(value: Any, owner: type, name: str, find: Finder = class_at) -> None:
+    """Check the classes that an argument names against the type hint of the parameter.
+
+    Args:
+        value: The argument, with `class_path` mappings anywhere in it.
+        owner: The class whose argument it is.
+        name: The parameter.
+        find: As for `check_spec`.
+    """
+    for spec in _specs_in(value):
+        kinds = expected_kinds(owner, name)
+        if not kinds:
+            raise UserError(
+                f"'{spec['class_path']}' stands where no class is expected: `{name}` of "
+                f"{owner.__name__} has no type hint that is a class of its own."
+            )
+        check_spec(spec, kinds, find)
+
+
+def instantiate(
+    spec: dict[str, Any],
+    kind: type | tuple[type, ...],
+    find: Finder = class_at,
+    /,
+    **overrides: Any,
+) -> Any:
+    """Make the object that `class_path` and `init_args` describe, and those inside them.
+
+    Nothing is called before every class that is named has been found to be of its place's kind.
+    """
+    check_spec(spec, kind, find)
+
+    def made(value: Any) -> Any:
+        if isinstance(value, dict) and "class_path" in value:
+            arguments = {k: made(v) for k, v in (value.get("init_args") or {}).items()}
+            return find(value["class_path"], object)(**arguments)
+        if isinstance(value, dict):
+            return {key: made(v) for key, v in value.items()}
+        return [made(v) for v in value] if isinstance(value, list) else value
+
+    arguments = {k: made(v) for k, v in (spec.get("init_args") or {}).items() if k not in overrides}
+    return find(spec["class_path"], kind)(**{**arguments, **overrides})
+
+
+def expected_kinds(owner: type, name: str) -> tuple[type, ...]:
+    """Return the classes in the type hint of a class's parameter, such as `nn.Module`."""
+    for base in owner.__mro__:
+        function = vars(base).get("__init__")
+        if function is None or name not in inspect.signature(function).parameters:
+            continue
+        try:
+            return tuple(_classes_in(typing.get_type_hints(function).get(name)))
+        except (NameError, TypeError):  # a hint that only a type checker can read
+            return ()
+    return ()
+
+
+def _classes_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and hint.__module__ != "builtins":
+        yield hint
+    for part in typing.get_args(hint):
+        yield from _classes_in(part)
+
+
+def _specs_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the outermost mappings with a `class_path`."""
+    if isinstance(value, dict) and "class_path" in value:
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _specs_in(part)
+
+
+# Modules of the user's own
+
+
+class _OwnModules(MetaPathFinder):
+    """Finds the modules that a user names, where the recipe is that names them or in the cwd.
+
+    It comes after everything that is installed, and only what the user named, and what these
+    modules import in turn, is looked for. A folder on `sys.path` would be everybody's: pandas would
+    take a `pyarrow.py` for the package that it can do without.
+    """
+
+    def __init__(self) -> None:
+        self.named: dict[str, Path | None] = {}  # top-level module -> the recipe's folder
+        self.homes: dict[str, Path] = {}  # top-level module -> the folder it was found in
+
+    def name(self, modules: Iterable[str], folder: Path | None = None) -> None:
+        """Take note that the user named these modules, in a recipe of this folder."""
+        for module in modules:
+            if folder is not None or module not in self.named:
+                self.named[module] = folder
+        if self not in sys.meta_path:
+            sys.meta_path.append(self)
+
+    def find_spec(
+        self, name: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a module of the user's is, if it is one."""
+        if path is not None:  # in a package, which finds it by itself
+            return None
+        if name in self.named:
+            spec, home = self._search(name, self._folders(name))
+        elif (importer := _importer()) in self.homes:
+            spec, home = self._search(name, [self.homes[importer]])
+        else:
+            return None
+        if spec is not None:
+            self.homes[name] = home
+        return spec
+
+    def check(self, module: ModuleType) -> None:
+        """Refuse a module that was loaded for a recipe elsewhere: it is another of that name."""
+        name = module.__name__.partition(".")[0]
+        if name not in self.homes:
+            return
+        _, home = self._search(name, self._folders(name))
+        if home is not None and home != self.homes[name]:
+            raise UserError(
+                f"Module '{name}' was loaded from '{self.homes[name]}' before; that in '{home}' "
+                "is another one of the same name. Rename it, or use a new process."
+            )
+
+    def _folders(self, name: str) -> list[Path]:
+        folder = self.named.get(name)
+        folders = [] if folder is None else [folder]
+        with contextlib.suppress(FileNotFoundError):  # the folder we are in may be gone
+            folders.append(Path.cwd())
+        return folders
+
+    def _search(self, name: str, folders: Iterable[Path]) -> tuple[ModuleSpec | None, Path | None]:
+        for folder in folders:
+            if spec := PathFinder.find_spec(name, [str(folder)]):
+                return spec, folder
+        return None, None
+
+
+def _importer() -> str:
+    """Return the top-level name of the module that is importing something right now."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != __name__ and name.partition(".")[0] != "importlib":
+            return name.partition(".")[0]
+        frame = frame.f_back
+    return ""
+
+
+_own_modules = _OwnModules()
+# `my_network.Net`, but no file name with a folder, and no number.
+_DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
+# The settings that hold class paths; a `path: pyarrow.csv` names no module.
+_NAMING = ("class_path", "model", "data", "optimizer", "lr_scheduler", "augment")
+_NAMING += ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator")
+
+
+def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
+    """Let the modules of all class paths in settings of the user's be found.
+
+    Args:
+        content: A recipe or configuration, or a part of it.
+        folder: Where its modules are, before the working directory.
+        key: The last key on the way to that part.
+    """
+    if isinstance(content, str):
+        if key in _NAMING or "class_path" in content:
+            _own_modules.name(_DOTTED.findall(content), folder)
+    elif isinstance(content, dict):
+        for name, part in content.items():
+            may_name(part, folder, str(name))
+    elif isinstance(content, (list, tuple)):
+        for part in content:
+            may_name(part, folder, key)
+
+
+def may_name_in(argv: list[str]) -> None:
+    """Let the modules of all class paths on a command line be found, in the working directory."""
+    for argument, following in itertools.pairwise([*argv, ""]):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            key = option.rpartition(".")[2].strip("-+")
+            may_name(value if equals else following, key=key)

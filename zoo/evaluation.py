@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from datamodules import TensorDataModule
 from datamodules.base import EVALUATION_BATCH_SIZE
 from datamodules.batches import TensorBatches, take
 from zoo.cards import Card, card_path, read_card
-from zoo.classes import class_at
+from zoo.classes import class_in_data, instantiate
 from zoo.errors import UserError
 from zoo.learning import Learning
 from zoo.module import ZooModule
-from zoo.registry import instantiate
 from zoo.weights import load_weights
 
 # Training examples that a finished run is measured on: all of MNIST's, about as many as a test
@@ -34,17 +34,22 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
     Raises:
         UserError: If the card names no data.
     """
-    spec = card.recipe.get("data") or {}
+    place = f"The card of '{card.name}'"
+    spec = card.recipe.get("data") if isinstance(card.recipe, dict) else None
+    arguments = (spec.get("init_args") or {}) if isinstance(spec, dict) else None
+    if not isinstance(arguments, dict) or "class_path" not in spec:
+        raise UserError(f"{place} does not say which data its metrics are of.")
     # A card may come from anywhere: it can name data, not any class whatever.
-    if not spec or not issubclass(class_at(spec["class_path"]), TensorDataModule):
-        raise UserError(f"The card of '{card.name}' does not say which data its metrics are of.")
-    # Nothing is augmented in an evaluation, so nothing else need be made.
-    options = {k: v for k, v in spec.get("init_args", {}).items() if k != "augment"}
-    if data_dir and "data_dir" not in inspect.signature(class_at(spec["class_path"])).parameters:
+    find = partial(class_in_data, place=place)
+    data_class = find(spec["class_path"], TensorDataModule)
+    # Nothing is augmented in an evaluation, so nothing else need be made; and where to keep a copy
+    # of a table on disk is not a card's to say.
+    options = {k: v for k, v in arguments.items() if k not in ("augment", "cache_dir")}
+    if data_dir and "data_dir" not in inspect.signature(data_class).parameters:
         raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
     if data_dir:
         options["data_dir"] = data_dir
-    return instantiate({"class_path": spec["class_path"], "init_args": options})
+    return instantiate({**spec, "init_args": options}, TensorDataModule, find)
 
 
 def measure(

@@ -1,7 +1,7 @@
 """ZooModule: the one LightningModule that every architecture extends."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -270,17 +270,21 @@ class ZooModule(Network):
     # Weights
 
     @classmethod
-    def from_pretrained(cls, name: str, **overrides: Any) -> Self:
+    def from_pretrained(
+        cls, name: str, *, trust: Iterable[str | type] = (), **overrides: Any
+    ) -> Self:
         """Make the network whose weights the zoo ships, or that a run or file holds.
 
         Args:
             name: A name of `zoo.list_models(pretrained=True)`, a run directory or a file.
+            trust: Further classes of your own that the file may name; this one it may.
             overrides: Arguments of the network to change.
 
         Raises:
             UserError: If it is a network of another class.
         """
-        model = load_weights(name, **overrides)
+        trust = [trust] if isinstance(trust, (str, type)) else trust
+        model = load_weights(name, trust=[cls, *trust], **overrides)
         if not isinstance(model, cls):
             raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}.")
         return model

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
+from zoo.checkpoints import check_hparams
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.tasks import build_task
@@ -168,6 +169,22 @@ class Network(LightningModule):
         return self
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Make the network of a checkpoint, as Lightning does; the checkpoint is data.
+
+        Args:
+            checkpoint_path: The file.
+            args: Lightning's further arguments.
+            kwargs: Lightning's further arguments, and arguments of the network to change.
+
+        Raises:
+            UserError: If it says itself what to make of it. Nothing in it is executed.
+        """
+        check_hparams(checkpoint_path)
+        options = {"weights_only": True, **kwargs}
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
 
-from zoo.classes import class_at
+from zoo.classes import check_spec, class_at
 from zoo.errors import UserError, unknown
 
 ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
@@ -86,7 +86,7 @@ class Cosine(CosineAnnealingLR):
 
 def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the optimizer of a recipe over parameter groups."""
-    optimizer = class_at(spec["class_path"])
+    optimizer = check_spec(spec, Optimizer)
     if optimizer is SparseAdam:
         raise UserError(
             "--optimizer SparseAdam is for sparse gradients, which no network here has: take Adam."
@@ -159,7 +159,7 @@ def build_scheduler(
     """
     check_schedule(spec)
     interval, frequency = schedule_interval(spec), spec.get("frequency") or 1
-    scheduler_class = class_at(spec["class_path"])
+    scheduler_class = check_spec(spec, LRScheduler)
     options = dict(spec.get("init_args") or {})
     spans = "total_steps" in inspect.signature(scheduler_class).parameters
     if spans and options.get("total_steps") is None and options.get("steps_per_epoch") is None:

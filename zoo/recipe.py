@@ -4,15 +4,17 @@ Importing it imports no torch.
 """
 
 import fnmatch
-import sys
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from zoo.classes import may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import SETTINGS, ClassSpec
+from zoo.names import checked_name
 
 RECIPES = Path(__file__).parent / "recipes"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -35,6 +37,8 @@ CLASS_KEYS = {
     "optimizer": "torch.optim",
     "lr_scheduler": "torch.optim.lr_scheduler",
 }
+#: Characters in a recipe or configuration; the zoo's own have two thousand at most.
+LARGEST_YAML = 10_000_000
 #: Whose weights a run may end with.
 SELECTIONS = ("best", "lowest_loss", "last")
 
@@ -113,12 +117,11 @@ def find_recipe(name: str) -> Recipe:
         path = Path(name).expanduser()
         if not path.is_file():
             raise UserError(f"There is no recipe file '{name}'.")
-        folder = str(path.resolve().parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        return read_recipe(path)
+        recipe = read_recipe(path)
+        may_name(vars(recipe), path.resolve().parent)
+        return recipe
     path = RECIPES / f"{name.removesuffix('.documented')}.yaml"
-    if not path.is_file():
+    if path.parent != RECIPES or not path.is_file():
         raise unknown("model", name, list_models(), "`--list` shows them all.")
     return read_recipe(path)
 
@@ -140,6 +143,7 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
     for key in content:
         if key not in Recipe.__dataclass_fields__:
             raise unknown(f"key in {place} called", key, Recipe.__dataclass_fields__)
+    checked_name(content.get("name", ""), place)
     checked = {**content, "trainer": content.get("trainer") or {}, "path": path}
     for key, module in CLASS_KEYS.items():
         spec = content.get(key)
@@ -190,4 +194,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"'{path}' is not a mapping of settings.")
+    size = 0
+    try:  # an alias may stand for what it is in, or for ten that stand for ten others each
+        for part in json.JSONEncoder(skipkeys=True, default=str).iterencode(content):
+            size += len(part)
+            if size > LARGEST_YAML:
+                raise UserError(f"'{path}' holds more than {LARGEST_YAML:,} characters.")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' has an alias inside of what it stands for.") from error
     return content

@@ -1,45 +1,32 @@
 """From names to objects: networks, datamodules and cards."""
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning.pytorch import LightningDataModule
+
+from datamodules.memory import spec_of
 from zoo.cards import Card, card_path, pretrained_path, read_card
-from zoo.classes import class_at
+from zoo.classes import class_at, instantiate, trusting
 from zoo.errors import DoesNotFitData, UserError
 from zoo.initialization import initialize
 from zoo.learning import SETTINGS, ClassSpec, Learning
+from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
 from zoo.weights import load_weights
 
-if TYPE_CHECKING:
-    from datamodules.base import TensorDataModule
-    from zoo.module import ZooModule
 
-
-def instantiate(spec: ClassSpec, **overrides: Any) -> Any:
-    """Make the object that `class_path` and `init_args` describe, and those inside them."""
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, dict) and "class_path" in value:
-            return instantiate(value)
-        return [resolve(v) for v in value] if isinstance(value, list) else value
-
-    arguments = {k: resolve(v) for k, v in spec.get("init_args", {}).items()}
-    return class_at(spec["class_path"])(**{**arguments, **overrides})
-
-
-def create_datamodule(name: str, **overrides: Any) -> "TensorDataModule":
+def create_datamodule(name: str, **overrides: Any) -> LightningDataModule:
     """Make the datamodule of that name, or the one that a network is paired with.
 
     Args:
         name: `mnist`, `fashion_mnist`, ..., or the name of a model.
         overrides: Arguments of the datamodule.
     """
-    if name in DATAMODULES:
-        return instantiate({"class_path": DATAMODULES[name]}, **overrides)
-    return instantiate(find_recipe(name).data, **overrides)
+    named = {"class_path": DATAMODULES[name]} if name in DATAMODULES else find_recipe(name).data
+    return instantiate(named, LightningDataModule, **overrides)
 
 
 def create_model(
@@ -48,12 +35,13 @@ def create_model(
     *,
     classes: list[str] | None = None,
     num_classes: int | None = None,
-    datamodule: "TensorDataModule | None" = None,
+    datamodule: LightningDataModule | None = None,
     learning: Learning | Mapping[str, Any] | None = None,
     optimizer: ClassSpec | None = None,
     lr_scheduler: ClassSpec | None = None,
+    trust: Iterable[str | type] = (),
     **overrides: Any,
-) -> "ZooModule":
+) -> ZooModule:
     """Make a network of the zoo that learns as its recipe says, ready for `Trainer.fit`.
 
     Args:
@@ -66,6 +54,7 @@ def create_model(
         learning: What to change of how it learns, such as `{"loss": "mse"}`.
         optimizer: Class path and arguments of an optimizer, instead of the recipe's.
         lr_scheduler: Class path and arguments of a schedule, instead of the recipe's.
+        trust: Classes of your own that weights may name, those of a teacher too.
         overrides: Arguments of the network, such as `hidden_dim=256`.
 
     Returns:
@@ -86,11 +75,11 @@ def create_model(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        model = load_weights(pretrained_path(name), **overrides)
+        model = load_weights(pretrained_path(name), trust=trust, **overrides)
     else:
-        datamodule = datamodule or instantiate(recipe.data)
-        arguments = {**recipe.model.get("init_args", {}), **overrides}
-        model = class_at(recipe.model["class_path"])(datamodule.spec, **arguments)
+        network = class_at(recipe.model["class_path"], ZooModule)
+        datamodule = datamodule or create_datamodule(name)
+        model = network(spec_of(datamodule), **{**recipe.model["init_args"], **overrides})
     if count is not None:
         known = model.class_names
         model.reset_head(count, classes)
@@ -103,7 +92,8 @@ def create_model(
     asked = {k: v for k, v in Learning.of(learning).plain().items() if k in (learning or ())}
     asked |= {"optimizer": optimizer} if optimizer else {}
     asked |= {"lr_scheduler": lr_scheduler} if lr_scheduler else {}
-    let_learn(model, learning_of(recipe, **asked), asked)
+    with trusting(trust):
+        let_learn(model, learning_of(recipe, **asked), asked)
     if not pretrained:
         initialize(model, model.learning.init)
     return model
@@ -116,7 +106,7 @@ def learning_of(recipe: Recipe, **changes: Any) -> Learning:
 
 
 def let_learn(
-    model: "ZooModule",
+    model: ZooModule,
     learning: Learning,
     asked: Collection[str] = (),
     tell: Callable[[str], None] = lambda notice: None,

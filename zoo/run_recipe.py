@@ -13,6 +13,15 @@ from zoo.errors import unknown
 from zoo.learning import ClassSpec
 from zoo.recipe import CLASS_KEYS, DATAMODULES, Recipe, find_recipe, make_recipe, read_yaml
 
+# What a card may say of the trainer: numbers, no classes and no folders.
+TRAINER_OF_CARD = (
+    "max_epochs",
+    "precision",
+    "gradient_clip_val",
+    "accumulate_grad_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+)
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".gz")
 
 
@@ -40,14 +49,14 @@ def choose_recipe(
     content: dict[str, Any] = {}
     path = None
     if name is None and weights is not None and not configs:
-        content = dict(read_card(card_path(weights_path(weights))).recipe)
-        content["weights"] = None
+        content = _recipe_of_card(weights)
     if name is not None:
         recipe = find_recipe(name)
         path = recipe.path
         content = {k: getattr(recipe, k) for k in Recipe.__dataclass_fields__ if k != "path"}
     for config in configs:
         content = _merge(content, read_yaml(Path(config).expanduser()))
+        may_name(content)
         path = None
     content.setdefault("name", Path(configs[-1]).stem if configs else "")
     recipe = make_recipe(content, path)
@@ -61,6 +70,20 @@ def choose_recipe(
     # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
     structure = read_structure(weights_path(weights))
     return replace(recipe, weights=weights, model=structure)
+
+
+def _recipe_of_card(weights: str) -> dict[str, Any]:
+    """Return the recipe of the card beside weights, which may be anybody's.
+
+    What it names must be the zoo's or allowed; its trainer's callbacks and folders are left out.
+    """
+    path = card_path(weights_path(weights))
+    content = {**read_card(path).recipe, "weights": None}
+    for key in CLASS_KEYS:
+        check_names(content.get(key), f"'{path}'")
+    trainer = content.get("trainer") or {}
+    content["trainer"] = {k: v for k, v in trainer.items() if k in TRAINER_OF_CARD}
+    return content
 
 
 def other_data(chosen: str, recipe: Recipe) -> ClassSpec:

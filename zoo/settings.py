@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
-from zoo.classes import class_at
+from zoo.classes import check_argument, check_spec, class_at
 from zoo.error_messages import in_one_sentence
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
@@ -79,6 +79,7 @@ class Settings:
         else:
             self.parser.set_defaults(self._flat())
         self.config: Namespace = self.parser.parse_args(argv)
+        self._check_classes()
         # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
         for given in one_batch(argv):
             self.config.trainer[given] = 1
@@ -106,11 +107,11 @@ class Settings:
         )
         parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to go on from.")
         options: dict[str, Any] = {"fail_untyped": False, "instantiate": False}
-        network = _subclass_at(recipe.model["class_path"], ZooModule)
+        network = class_at(recipe.model["class_path"], ZooModule)
         parser.add_class_arguments(network, "model", skip={"spec"}, **options)
         parser.add_class_arguments(Learning, "learning", skip=set(SUBCLASS_KEYS), **options)
         if self.with_data:
-            data = _subclass_at(recipe.data["class_path"], LightningDataModule)
+            data = class_at(recipe.data["class_path"], LightningDataModule)
             parser.add_class_arguments(data, "data", **options)
         for key, base in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
             parser.add_subclass_arguments(
@@ -141,6 +142,19 @@ class Settings:
                     f"Nearest: {', '.join(close) or 'nothing'}."
                 )
         return parser
+
+    def _check_classes(self) -> None:
+        """Refuse classes of another kind than their place expects, before any is called."""
+        config = self.config.as_dict()
+        for key, kind in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
+            if config.get(key):
+                check_spec(config[key], kind)
+        owners = {"model": class_at(self.recipe.model["class_path"]), "trainer": Trainer}
+        if self.with_data:
+            owners["data"] = class_at(self.recipe.data["class_path"])
+        for group, owner in owners.items():
+            for name, value in config[group].items():
+                check_argument(value, owner, name)
 
     def _flat(self) -> dict[str, Any]:
         """Return the recipe's settings by option, such as `model.hidden_dim`."""
@@ -236,13 +250,6 @@ def one_batch(argv: Sequence[str]) -> list[str]:
     pairs = zip(argv, [*argv[1:], ""], strict=False)
     given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
     return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
-
-
-def _subclass_at(path: str, base: type) -> type:
-    found = class_at(path)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UserError(f"'{path}' is no {base.__name__}.")
-    return found
 
 
 def _plain(spec: Any) -> dict[str, Any] | None:

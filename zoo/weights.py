@@ -1,8 +1,8 @@
 """Weights as safetensors, with what the network is; its training is no part of them."""
 
 import hashlib
-import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from zoo.cards import (
     weights_path,
     write_card,
 )
-from zoo.classes import class_at
+from zoo.classes import class_in_data, trusting
 from zoo.errors import UserError
 from zoo.network import Network
 from zoo.preprocessing import read_the_same
@@ -82,11 +82,15 @@ def to_bytes(model: Network) -> bytes:
     return save(tensors, {METADATA_KEY: json.dumps(described, sort_keys=True)})
 
 
-def load_weights(path: str | Path, **overrides: Any) -> Network:
+def load_weights(
+    path: str | Path, *, trust: Iterable[str | type] = (), **overrides: Any
+) -> Network:
     """Make the network that a weights file holds.
 
     Args:
         path: A .safetensors file, or a run directory with `weights.safetensors`.
+        trust: Networks of your own that the file may name: classes, or paths such as
+            `my_network.Net`. Of others than these and the zoo's nothing is imported.
         overrides: Arguments of the network to change.
 
     Returns:
@@ -95,29 +99,23 @@ def load_weights(path: str | Path, **overrides: Any) -> Network:
 
     Raises:
         UserError: If the file is missing, is damaged, is no safetensors file, does not have the
-            sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
+            sha256 of the card beside it, names a class that is not allowed, or does not fit the
+            network. Nothing in it is executed.
     """
     path = weights_path(path)
     content = read_verified(path)
     try:
         described = read_description(content)
-        network = class_at(described["class_path"])
-        described = _read_old(described, network)
-        arguments, spec = dict(described["arguments"]), DataSpec.of(described["spec"])
-        state = load(content)
+        class_path, arguments = described["class_path"], dict(described["arguments"])
+        spec, state = DataSpec.of(described["spec"]), load(content)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
             "was loaded; get it again, or make it with scripts/fit.py."
         ) from error
-    except UserError as error:
-        raise UserError(
-            f"'{path}' is not a weights file of this zoo, or its network's class is not on the "
-            f"path: {error}"
-        ) from error
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
-    if not (isinstance(network, type) and issubclass(network, Network)):
-        raise UserError(f"'{path}' names {described['class_path']}, which is no network.")
+    with trusting(trust):
+        network = class_in_data(class_path, Network, f"'{path}'")
     try:
         with torch.random.fork_rng(devices=[]):  # the first values are overwritten
             model = network(spec, **{**arguments, **overrides})
@@ -128,19 +126,6 @@ def load_weights(path: str | Path, **overrides: Any) -> Network:
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
     model.load_state_dict(state)
     return model.eval()
-
-
-def _read_old(described: dict[str, Any], network: type) -> dict[str, Any]:
-    """Read what files said before version 0.2: one list of arguments, those of training too."""
-    if "hparams" not in described:
-        return described
-    hparams = described["hparams"]
-    known = inspect.signature(network).parameters
-    return {
-        "class_path": described["class_path"],
-        "arguments": {key: value for key, value in hparams.items() if key in known},
-        "spec": {k: v for k, v in hparams.items() if k in DataSpec.__dataclass_fields__},
-    }
 
 
 def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Network, str]:

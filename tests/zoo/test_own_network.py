@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import zoo
+from zoo import UserError
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -72,9 +73,14 @@ def test_its_run_is_evaluated_and_repeated(own_network: list[str], run_cli: Call
     short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 5)
     assert run_cli("fit", "--model", "./my_recipe.yaml", *short).status == 0
     run = "runs/my_recipe/version_0"
-    loaded = zoo.load_weights(run)
+    with pytest.raises(UserError, match=r'trust=\["my_network.Narrowing"\] in Python'):
+        zoo.load_weights(run)
+    loaded = zoo.load_weights(run, trust=["my_network.Narrowing"])
     assert type(loaded).__module__ == "my_network"
     result = run_cli("evaluate", run)
+    assert result.status == 2
+    assert "--trust my_network.Narrowing" in result.err
+    result = run_cli("evaluate", run, "--trust", "my_network.Narrowing")
     assert result.status == 0, result.err
     measured, card = (line.split()[1:] for line in result.out.splitlines()[-2:])
     assert measured == card

@@ -83,7 +83,7 @@ def measure(options: Options) -> Report:
 def run_fit(level: str, options: Options) -> Measured:
     """Train once in a process and a folder of its own."""
     with TemporaryDirectory() as folder:
-        argv = [sys.executable, "-m", __name__, "--model", NETWORK, "--inspect", level]
+        argv = [sys.executable, "-P", "-m", __name__, "--model", NETWORK, "--inspect", level]
         argv += ["--data.source", options.source, "--trainer.default_root_dir", folder]
         if options.epochs:
             argv += ["--trainer.max_epochs", str(options.epochs)]

@@ -2,13 +2,14 @@
 
 import shutil
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
@@ -20,25 +21,56 @@ class KeepBest(ModelCheckpoint):
 
     Lightning forgets the best score when the folder is another one, and the first validation after
     that would be the best so far, however bad.
+
+    A checkpoint is data: of the paths in it only the file's name counts, for a file beside it.
     """
 
+    _go_on_from: Path | None = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take note which checkpoint the training goes on from; its state is loaded next."""
+        self._go_on_from = Path(trainer.ckpt_path).resolve().parent
+        self._expected = pl_module.state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint, with a copy of the best one so far."""
-        folder, score = state_dict["dirpath"], state_dict["best_model_score"]
-        best = Path(state_dict["best_model_path"])
-        if folder == self.dirpath or score is None or not best.is_file():
-            super().load_state_dict(state_dict)
-            return
-        copy = Path(self.dirpath) / best.name
-        _copy(best, copy)
+        """Go on from a checkpoint, with a copy of the best one so far.
+
+        Raises:
+            UserError: If the best one is no checkpoint of this network.
+        """
+        score = state_dict["best_model_score"]
+        best = self._beside(state_dict["best_model_path"])
+        if score is None or best is None:
+            return  # the best is yet to come
+        copy, last = Path(self.dirpath) / best.name, ""
+        if copy.resolve() == best:
+            last = self._beside(state_dict.get("last_model_path")) or ""
+        else:
+            _copy(best, copy)
         moved = {
             "dirpath": self.dirpath,
             "best_model_path": str(copy),
             "kth_best_model_path": str(copy),
             "best_k_models": {str(copy): score},
-            "last_model_path": "",
+            "last_model_path": str(last),
         }
         super().load_state_dict({**state_dict, **moved})
+
+    def _beside(self, path: Any) -> Path | None:
+        """Return the checkpoint of that name beside the one that the training goes on from."""
+        if self._go_on_from is None or not path or not isinstance(path, str):
+            return None
+        file = self._go_on_from / Path(path).name
+        if not file.is_file():
+            return None
+        fix = "Without it, the training goes on and finds its own best."
+        if file.resolve().parent != self._go_on_from:
+            raise UserError(f"'{file}' is a link to another folder, and not taken. {fix}")
+        if mismatch := describe_mismatch(self._expected, read_checkpoint(file)["state_dict"]):
+            raise UserError(f"'{file}' is not of this network: {mismatch} {fix}")
+        return file
 
 
 @rank_zero_only
@@ -53,14 +85,9 @@ def check_checkpoint(path: Path, model: ZooModule) -> None:
     Raises:
         UserError: If training cannot go on from it. Nothing in it is executed.
     """
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint '{path}'.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found, _ = content["state_dict"], content["loops"]
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-        raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
-    if mismatch := describe_mismatch(model.state_dict(), found):
+    content = read_checkpoint(path)
+    check_paths(content, path)
+    if mismatch := describe_mismatch(model.state_dict(), content["state_dict"]):
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
     optimizer = model.learning.optimizer
     states = content.get("optimizer_states")

@@ -1,11 +1,13 @@
 """The front end behind every script; importing it imports no torch."""
 
-import contextlib
+import argparse
 import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from zoo.classes import allow, trusting
 from zoo.errors import NotFiniteError, UserError, unknown
 
 COMMANDS = {
@@ -37,13 +39,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_command(command: str, *argv: str) -> None:
     """Run one command, and end with a message instead of a traceback on a user's mistake."""
-    with contextlib.suppress(FileNotFoundError):  # the folder we are in may be gone
-        if (folder := str(Path.cwd())) not in sys.path:
-            sys.path.append(folder)  # where the classes of a user's own run are
     try:
         if command not in COMMANDS:
             raise unknown("command", command, COMMANDS)
-        importlib.import_module(f"zoo.cli.{command}").main(list(argv))
+        with trusting():  # what `--trust` allows, it allows to this command
+            importlib.import_module(f"zoo.cli.{command}").main(list(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
@@ -57,6 +57,21 @@ def run_command(command: str, *argv: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class Trust(argparse.Action):
+    """`--trust CLASS`: allow weights, cards and checkpoints to name a class of the user's."""
+
+    def __init__(self, option_strings: list[str], dest: str, **_: Any) -> None:
+        text = "a class of your own that weights or a card may name, such as my_network.Net"
+        super().__init__(option_strings, dest, metavar="CLASS", help=text)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Allow the class, as long as the command runs."""
+        allow(values)
+
+
 def script(command: str) -> None:
     """Run one command with the arguments of this process: all that a script does."""
+    # Python has put the script's folder in front: our predict.py would be found for a user's.
+    if sys.path and Path(sys.path[0]) == Path(sys.argv[0]).resolve().parent:
+        del sys.path[0]
     run_command(command, *sys.argv[1:])

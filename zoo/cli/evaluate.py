@@ -2,6 +2,8 @@
 
 import argparse
 
+from zoo.cli import Trust
+
 
 def main(argv: list[str]) -> None:
     """Run `evaluate` with these arguments."""
@@ -11,6 +13,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("weights", metavar="RUN_OR_WEIGHTS", help="run, .safetensors file or name")
     parser.add_argument("--data_dir", "--data.data_dir", help="folder with the data")
+    parser.add_argument("--trust", action=Trust)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     chosen = parser.parse_args(argv)
     from zoo.cards import weights_path

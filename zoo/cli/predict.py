@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from zoo.cli import Trust
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--header", choices=("auto", "first", "none"), default="auto")
     parser.add_argument("--encoding", help="such as latin-1, if it is not found by itself")
     parser.add_argument("--decimal", help="the decimal mark, if it is not found by itself")
+    parser.add_argument("--trust", action=Trust)
     chosen = parser.parse_args(argv)
     from zoo.cards import weights_path
 

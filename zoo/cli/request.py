@@ -5,11 +5,11 @@ for them.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.classes import may_name_in
+from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
@@ -57,6 +57,7 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--config", "-c", action="append", default=[])
     parser.add_argument("--freeze", action="append", default=[])
     parser.add_argument("--inspect", default="basic")
+    parser.add_argument("--trust", action=Trust)
     for flag in ("--list", "--print_config", "--pretrained", "--open"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
@@ -78,8 +79,7 @@ def parse_request(argv: list[str]) -> Request | None:
         if close and wrong not in SHORTHANDS:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
-    if chosen.config and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where the classes of a user's own run are
+    may_name_in([*argv, *rest])
     recipe = choose_recipe(
         chosen.model,
         chosen.config,
@@ -133,6 +133,7 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --open                   start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE            settings from a file; a run's config.yaml repeats the run
   --ckpt_path FILE         go on from a checkpoint
+  --trust CLASS            a network of your own that weights may name, such as my_network.Net
   --print_config           print the settings and stop
   --list                   the networks
   --help                   this; with --model NAME: every argument of that network and its data;

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
+from zoo.cli import Trust
 from zoo.errors import UserError
+from zoo.names import checked_name
 
 # Means over fewer seeds say too little about the next one.
 MIN_SEEDS = 3
@@ -19,8 +21,11 @@ def main(argv: list[str]) -> None:
         description="Ship the run with the best validation metric; the card tells of all runs.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="runs of one recipe, one for each seed")
+    parser.add_argument("--trust", action=Trust)
     parser.add_argument("--name", help="name of the weights; the recipe's if not given")
     chosen = parser.parse_args(argv)
+    if chosen.name is not None:
+        checked_name(chosen.name, "--name")
     import torch
 
     from zoo.cards import card_path, read_card, weights_path, write_card

@@ -27,7 +27,7 @@ class TensorBoard:
         # With port 0 the system chooses a free one: nobody can take it between asking and binding.
         arguments = ["--logdir", str(logdir), "--host", "127.0.0.1", "--port", "0"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tensorboard.main", *arguments, "--reload_interval", "5"],
+            [sys.executable, "-P", "-m", "tensorboard.main", *arguments, "--reload_interval", "5"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
