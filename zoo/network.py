@@ -180,11 +180,15 @@ class Network(LightningModule):
             kwargs: Lightning's further arguments, and arguments of the network to change.
 
         Raises:
-            UserError: If it says itself what to make of it. Nothing in it is executed.
+            UserError: If it says itself what to make of it, or does not fit. Nothing in it is
+                executed.
         """
         check_hparams(checkpoint_path)
         options = {"weights_only": True, **kwargs}
-        return super().load_from_checkpoint(checkpoint_path, *args, **options)
+        try:
+            return super().load_from_checkpoint(checkpoint_path, *args, **options)
+        except TypeError as error:  # of an argument that the network does not take
+            raise UserError(f"'{checkpoint_path}' does not fit {cls.__name__}: {error}.") from error
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
+from zoo.classes import check_names, may_name
 from zoo.errors import unknown
 from zoo.learning import ClassSpec
 from zoo.recipe import CLASS_KEYS, DATAMODULES, Recipe, find_recipe, make_recipe, read_yaml

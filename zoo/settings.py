@@ -153,7 +153,7 @@ class Settings:
         if self.with_data:
             owners["data"] = class_at(self.recipe.data["class_path"])
         for group, owner in owners.items():
-            for name, value in config[group].items():
+            for name, value in (config.get(group) or {}).items():
                 check_argument(value, owner, name)
 
     def _flat(self) -> dict[str, Any]:
@@ -179,12 +179,12 @@ class Settings:
 
     def make_data(self) -> LightningDataModule:
         """Make the datamodule."""
-        return class_at(self.recipe.data["class_path"])(**self._made.data)
+        return class_at(self.recipe.data["class_path"])(**(self._made.get("data") or {}))
 
     @property
     def model_arguments(self) -> dict[str, Any]:
         """The arguments of the network, besides its data."""
-        return dict(self._made.model)
+        return dict(self._made.get("model") or {})
 
     @property
     def learning(self) -> Learning:
@@ -225,9 +225,12 @@ class Settings:
             "select": recipe.select,
             "seed_everything": settings["seed_everything"],
             "weights": recipe.weights,
-            "model": {"class_path": recipe.model["class_path"], "init_args": settings["model"]},
+            "model": {
+                "class_path": recipe.model["class_path"],
+                "init_args": settings.get("model") or {},
+            },
             "learning": settings["learning"],
-            "data": {**recipe.data, "init_args": settings.get("data", {})},
+            "data": {**recipe.data, "init_args": settings.get("data") or {}},
             "optimizer": settings.get("optimizer"),
             "lr_scheduler": _schedule(settings),
             "trainer": settings["trainer"],

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from toy import Numbers, network, trainer
 
 import zoo
+from datamodules.spec import DataSpec
 from zoo import UserError
 from zoo.architectures import FeedForward
 from zoo.callbacks.checkpoints import KeepBest
@@ -28,6 +29,7 @@ from zoo.weights import METADATA_KEY, save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 Run = Callable[..., Any]
+SPEC = DataSpec((4,), num_outputs=2)
 ROOT = Path(__file__).parents[2]
 
 PAYLOAD = """
@@ -61,8 +63,8 @@ def touch(mark: Path) -> dict[str, Any]:
     return {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(mark)]}}
 
 
-def write_weights(path: Path, class_path: Any, hparams: Any = None) -> Path:
-    described = {"class_path": class_path, "hparams": hparams or {}}
+def write_weights(path: Path, class_path: Any, arguments: Any = None) -> Path:
+    described = {"class_path": class_path, "arguments": arguments or {}, "spec": {}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save({"x": torch.zeros(1)}, {METADATA_KEY: json.dumps(described)}))
     return path
@@ -132,7 +134,7 @@ def test_a_weights_file_imports_and_calls_nothing(mark: Path, class_path: Any) -
         ("evaluate", "net.safetensors"),
         ("predict", "--weights", "net.safetensors", "--input", "table.csv"),
         ("ship", "run", "run", "run"),
-        ("fit", "--model", "xor_mlp", *QUICK, "--model.teacher", "net.safetensors"),
+        ("fit", "--model", "xor_mlp", *QUICK, "--learning.teacher", "net.safetensors"),
     ],
     ids=lambda argv: argv[0],
 )
@@ -170,7 +172,7 @@ def test_what_is_trusted_is_a_network_all_the_same(mark: Path) -> None:
     file = write_weights(
         Path("net.safetensors"), "subprocess.Popen", {"args": ["touch", str(mark)]}
     )
-    with pytest.raises(UserError, match="is no ZooModule"):
+    with pytest.raises(UserError, match="is no Network"):
         zoo.load_weights(file, trust=["subprocess.Popen"])
     assert not mark.exists()
 
@@ -180,7 +182,7 @@ class Own(FeedForward):
 
 
 def test_a_class_itself_can_be_trusted(mark: Path) -> None:
-    model = Own(input_shape=[4], num_outputs=2, hidden_dim=3)
+    model = Own(SPEC, hidden_dim=3)
     save_weights(model, "net.safetensors")
     with pytest.raises(UserError, match="trust="):
         zoo.load_weights("net.safetensors")
@@ -193,34 +195,28 @@ def test_a_class_itself_can_be_trusted(mark: Path) -> None:
 
 def test_a_teacher_is_trusted_where_the_network_is_made(mark: Path) -> None:
     data = zoo.create_datamodule("mnist", source="synthetic")
-    described = {"preprocessing": data.preprocessing, "class_names": data.class_names}
-    save_weights(Own(hidden_dim=3, **described), "net.safetensors")
-    options = {"datamodule": data, "teacher": "net.safetensors"}
+    save_weights(Own(data.spec, hidden_dim=3), "net.safetensors")
+    options = {"datamodule": data, "learning": {"teacher": "net.safetensors"}}
     with pytest.raises(UserError, match="trust="):
         zoo.create_model("mnist_net", **options)
     assert zoo.create_model("mnist_net", **options, trust=[Own])._distillation is not None
 
 
 def test_class_paths_inside_a_networks_arguments_stay_data(mark: Path) -> None:
-    hparams = {
-        "input_shape": [4],
-        "num_outputs": 2,
+    nested = {"kind": "none", "class_path": "payload.Net", "nested": [touch(mark)]}
+    described = {
+        "class_path": "zoo.architectures.FeedForward",
+        "arguments": {},
+        "spec": {**SPEC.plain(), "preprocessing": nested},
         "optimizer": touch(mark),
-        "lr_scheduler": {"class_path": "payload.Net"},
-        "teacher": "payload.Net",
-        "preprocessing": {"kind": "none", "class_path": "payload.Net", "nested": [touch(mark)]},
+        "learning": {"teacher": "payload.Net"},
     }
-    model = zoo.load_weights(_fitting(Path("net.safetensors"), hparams))
-    assert model.hparams["optimizer"] is None
+    path = Path("net.safetensors")
+    path.write_bytes(save(FeedForward(SPEC).state_dict(), {METADATA_KEY: json.dumps(described)}))
+    model = zoo.load_weights(path)
+    assert (model.learning.optimizer, model.learning.teacher) == (None, None)
     model.configure_optimizers()
     assert not mark.exists()
-
-
-def _fitting(path: Path, hparams: dict[str, Any]) -> Path:
-    state = FeedForward(input_shape=[4], num_outputs=2).state_dict()
-    described = {"class_path": "zoo.architectures.FeedForward", "hparams": hparams}
-    path.write_bytes(save(state, {METADATA_KEY: json.dumps(described)}))
-    return path
 
 
 # Cards
@@ -591,10 +587,10 @@ def test_neither_folder_stands_for_installed_or_missing_packages(
         "import importlib, pandas\n"
         "from zoo.architectures import FeedForward\n"
         "class Net(FeedForward):\n"
-        "    def __init__(self, **kwargs):\n"
+        "    def __init__(self, spec):\n"
         "        from my_helpers import WIDTH\n"
         "        importlib.import_module('my_helpers')\n"
-        "        super().__init__(hidden_dim=WIDTH, **kwargs)\n"
+        "        super().__init__(spec, hidden_dim=WIDTH)\n"
     )
     (tmp_path / "table.csv").write_text("a,b\n" + "1,0\n2,1\n" * 30)
     write_recipe(
@@ -811,10 +807,9 @@ def test_a_checkpoint_of_our_own_is_loaded(mark: Path) -> None:
     model = FeedForward.load_from_checkpoint(last)
     expected = torch.load(last, weights_only=True)["state_dict"]
     torch.testing.assert_close(dict(model.state_dict()), dict(expected))
-    given = {"class_path": "torch.optim.AdamW", "init_args": {}}
     with last.open("rb") as file:
-        again = FeedForward.load_from_checkpoint(file, optimizer=given)
-    assert again.hparams["optimizer"] == given
+        again = FeedForward.load_from_checkpoint(file)
+    torch.testing.assert_close(dict(again.state_dict()), dict(expected))
 
 
 # What the installation must have
