@@ -1,10 +1,11 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
@@ -21,7 +22,8 @@ class Network(LightningModule):
     Shape: a raw batch (N, *input_shape) -> logits (N, num_outputs), or values for regression.
 
     Args:
-        input_shape: Shape of one raw example. Follows the data.
+        input_shape: Shape of one raw example; a list or dictionary of shapes if an example is
+            several tensors. Follows the data.
         task: `binary`, `multiclass` or `regression`. Follows the data.
         num_outputs: Values that the head gives. Follows the data.
         class_names: Names of the classes, in the order of the targets. Follows the data.
@@ -36,7 +38,7 @@ class Network(LightningModule):
 
     def __init__(
         self,
-        input_shape: Sequence[int] = (1, 28, 28),
+        input_shape: preprocessing_room.InputShape = (1, 28, 28),
         task: TaskName = "multiclass",
         num_outputs: int = 10,
         class_names: list[str] | None = None,
@@ -47,20 +49,23 @@ class Network(LightningModule):
         super().__init__()
         preprocessing = preprocessing or {"kind": "none"}
         self.save_hyperparameters()
-        self.hparams.update(input_shape=list(input_shape), preprocessing=preprocessing)
+        input_shape = plain_shape(input_shape)
+        self.hparams.update(input_shape=input_shape, preprocessing=preprocessing)
         self.preprocess = preprocessing_room.build(preprocessing, input_shape)
         target = preprocessing.get("target") or {}
         self.register_buffer("target_mean", as_buffer(target.get("mean")))
         self.register_buffer("target_std", as_buffer(target.get("std")))
         self._set_task(task, num_outputs, class_names)
+        #: How the inputs of the last batch with targets were nested, if they were several.
+        self._input_structure: Any = None
 
     @property
-    def example_input_array(self) -> Tensor:
+    def example_input_array(self) -> Any:
         """Two raw examples, for drawing the graph and for export."""
         example = preprocessing_room.example_input(
             self.hparams["preprocessing"], self.hparams["input_shape"]
         )
-        return example.to(self.device)
+        return move_data_to_device(example, self.device)
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -141,10 +146,48 @@ class Network(LightningModule):
     def _in_own_units(self, outputs: Tensor) -> Tensor:
         return outputs if self.target_std is None else outputs * self.target_std + self.target_mean
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Return `prediction` (class names, or values) and `probabilities` (N, classes)."""
-        x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        return self.task.predict(self(x), self.class_names)
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Any]:
+        """Return `prediction` (class names, or values) and `probabilities` (N, classes).
+
+        Args:
+            batch: The inputs, or inputs and targets, as `inputs_of` tells them apart.
+            batch_idx: Not used.
+        """
+        return self.task.predict(self(self.inputs_of(batch)), self.class_names)
+
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what the network reads of a batch: all of it but the targets, if it has any.
+
+        A batch is what the network reads (a tensor, or a tuple, list or dictionary of them), or a
+        list of that alone, or a pair of that and targets. Pairs that could be either are told apart
+        by what the network reads: as its `example_input_array` (so its `input_shape`) or the
+        batches that it was trained on are nested. One that is not known to read several tensors is
+        given the first of two if the second looks like its task's targets, and else both.
+        """
+        if not isinstance(batch, (tuple, list)):
+            return batch
+        known = self._input_structure or preprocessing_room.structure(self.example_input_array)
+        if preprocessing_room.structure(batch) == known:
+            return batch
+        if len(batch) == 1:
+            return batch[0]
+        if len(batch) != 2:
+            return batch
+        inputs, rest = batch
+        if known is None:
+            has_targets = self._look_like_targets(rest)
+        else:
+            has_targets = preprocessing_room.structure(inputs) == known
+        return inputs if has_targets else batch
+
+    def _look_like_targets(self, values: Any) -> bool:
+        if not isinstance(values, Tensor):  # such as names of classes; but tensors are inputs
+            parts = values.values() if isinstance(values, dict) else values or ()
+            return not any(isinstance(part, Tensor) for part in parts)
+        columns = {"binary": 1, "regression": self.hparams["num_outputs"]}
+        return values.ndim == 1 or (
+            values.ndim == 2 and values.shape[1] == columns.get(self.hparams["task"])
+        )
 
     # Freezing
 
@@ -234,6 +277,13 @@ class Network(LightningModule):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.train(self.training)
+
+
+def plain_shape(shape: Any) -> Any:
+    """Return a shape, or several in lists or dictionaries, as lists: as JSON has them."""
+    if isinstance(shape, dict):
+        return {name: plain_shape(part) for name, part in shape.items()}
+    return [plain_shape(part) for part in shape] if isinstance(shape, (tuple, list)) else shape
 
 
 def as_buffer(values: list[float] | None) -> Tensor | None:

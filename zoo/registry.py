@@ -234,8 +234,10 @@ def create_datamodule(name: str, **overrides: Any) -> "TensorDataModule":
 
 def described_by(datamodule: "TensorDataModule") -> dict[str, Any]:
     """Return the arguments of a network that follow the data."""
+    from zoo.network import plain_shape
+
     described = {key: getattr(datamodule, key) for key in FOLLOWS_THE_DATA}
-    return {**described, "input_shape": list(described["input_shape"])}
+    return {**described, "input_shape": plain_shape(described["input_shape"])}
 
 
 def create_model(

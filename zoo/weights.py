@@ -111,7 +111,7 @@ def save_weights(model: "ZooModule", path: str | Path, **described: Any) -> Card
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "input_shape": list(model.hparams["input_shape"]),
+            "input_shape": model.hparams["input_shape"],
             "class_names": list(model.class_names),
             **described,
         }

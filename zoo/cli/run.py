@@ -123,7 +123,7 @@ class Training:
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
-        sizes = " / ".join(f"{len(self.data.splits[s][0]):,}" for s in ("train", "val", "test"))
+        sizes = " / ".join(f"{len(self.data.splits[s][1]):,}" for s in ("train", "val", "test"))
         device = self.trainer.strategy.root_device
         workers = f" x {self.trainer.world_size}" if self.trainer.world_size > 1 else ""
         origin = f"{self.data.origin}, not as published" * bool(self.data.unpublished_files)
@@ -178,10 +178,10 @@ class Training:
         return self.metrics
 
     def _check_sizes(self) -> None:
-        for split, (x, _) in self.data.splits.items():
-            if len(x) < self.trainer.world_size:
+        for split, (_, y) in self.data.splits.items():
+            if len(y) < self.trainer.world_size:
                 raise UserError(
-                    f"The {split} split has {len(x)} examples for {self.trainer.world_size} "
+                    f"The {split} split has {len(y)} examples for {self.trainer.world_size} "
                     "processes: give --trainer.devices fewer."
                 )
 
@@ -231,7 +231,7 @@ class Training:
             summary=recipe.summary,
             source=recipe.source,
             dataset=dataset_of(self.data),
-            split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
+            split_sizes={split: len(y) for split, (_, y) in self.data.splits.items()},
             metrics={name: round(value, 6) for name, value in self.metrics.items()},
             precision=self.trainer.precision,
             seed=self.cli.config.seed_everything,
