@@ -14,7 +14,8 @@ class DataSpec:
     """The data as a network sees them; `datamodule.spec` gives it, weights carry it.
 
     Args:
-        input_shape: Shape of one raw example, without the batch dimension.
+        input_shape: Shape of one raw example, without the batch dimension; a list or dictionary of
+            shapes if an example is several tensors.
         task: `binary` (one logit), `multiclass` (a logit for each class) or `regression`.
         num_outputs: Values that a head gives; 1 if binary.
         class_names: Names of the classes, in the order of the targets; numbered if not given.
@@ -25,15 +26,13 @@ class DataSpec:
         UserError: If these contradict each other.
     """
 
-    input_shape: Sequence[int] = (1, 28, 28)
+    input_shape: Any = (1, 28, 28)
     task: Task = "multiclass"
     num_outputs: int = 10
     class_names: Sequence[str] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
 
     def __post_init__(self) -> None:
-        if not all(_is_count(size) for size in self.input_shape) or not self.input_shape:
-            raise UserError(f"The shape of an example is positive sizes, not {self.input_shape}.")
         if self.task not in get_args(Task):
             raise UserError(f"There is no task '{self.task}'; known: {', '.join(get_args(Task))}.")
         if not _is_count(self.num_outputs):
@@ -47,7 +46,7 @@ class DataSpec:
         names = [str(name) for name in names]
         if len(names) != count:
             raise UserError(f"There are {len(names)} names for {count} classes.")
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        object.__setattr__(self, "input_shape", _checked_shape(self.input_shape))
         object.__setattr__(self, "class_names", names)
 
     @classmethod
@@ -61,7 +60,24 @@ class DataSpec:
 
     def plain(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        return {**asdict(self), "input_shape": _as_lists(self.input_shape)}
+
+
+def _checked_shape(shape: Any) -> Any:
+    if isinstance(shape, Mapping):
+        return {str(name): _checked_shape(part) for name, part in shape.items()}
+    if isinstance(shape, (tuple, list)) and shape:
+        if all(_is_count(size) for size in shape):
+            return tuple(shape)
+        if all(isinstance(part, (tuple, list, Mapping)) for part in shape):
+            return [_checked_shape(part) for part in shape]
+    raise UserError(f"The shape of an example is positive sizes, not {shape}.")
+
+
+def _as_lists(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: _as_lists(part) for name, part in shape.items()}
+    return [_as_lists(part) for part in shape] if isinstance(shape, (tuple, list)) else shape
 
 
 def _is_count(value: Any) -> bool:

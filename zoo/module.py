@@ -24,6 +24,7 @@ from zoo.optimization import (
     check_schedule,
     parameter_groups,
 )
+from zoo.preprocessing import structure
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
@@ -191,10 +192,15 @@ class ZooModule(Network):
         factors = self.learning.l1_penalty, self.learning.l2_penalty
         return sum(factor * norm for factor, norm in zip(factors, norms, strict=True))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch; its sums stay on the device until the epoch ends."""
+    def _answer(self, batch: tuple[Any, Tensor]) -> tuple[Any, Tensor, Tensor]:
+        """Return inputs, targets and logits of a batch with targets."""
         x, target = batch
-        logits = self.logits(x)
+        self._input_structure = structure(x)
+        return x, target, self.logits(x)
+
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch; its sums stay on the device until the epoch ends."""
+        x, target, logits = self._answer(batch)
         loss = self.loss(logits, target)
         if self._distillation is not None:
             weights = None if self.class_weights is None else self.class_weights[target]
@@ -207,11 +213,11 @@ class ZooModule(Network):
             wide = torch.float32 if loss.device.type == "mps" else torch.float64
             correct = self.task.num_correct(logits, target)
             correct = loss.new_zeros((), dtype=wide) if correct is None else correct.to(wide)
-            sums = torch.stack([loss.to(wide) * len(x), correct])
+            sums = torch.stack([loss.to(wide) * len(target), correct])
             if self._train_sums is None:
                 self._train_sums = sums.new_zeros(3)
             self._train_sums[:2] += sums
-            self._train_sums[2] += len(x)
+            self._train_sums[2] += len(target)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -224,13 +230,15 @@ class ZooModule(Network):
         if self.spec.task != "regression":
             self.log("accuracy/train", (correct / count).float())
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Keep a batch's logits and targets until the epoch ends."""
-        self._outputs["val"].append((self.logits(batch[0]), batch[1]))
+        _, target, logits = self._answer(batch)
+        self._outputs["val"].append((logits, target))
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Keep a batch's logits and targets until the end."""
-        self._outputs["test"].append((self.logits(batch[0]), batch[1]))
+        _, target, logits = self._answer(batch)
+        self._outputs["test"].append((logits, target))
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the metrics of the validation split."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
@@ -37,6 +38,8 @@ class Network(LightningModule):
         self.register_buffer("target_mean", as_buffer(target.get("mean")))
         self.register_buffer("target_std", as_buffer(target.get("std")))
         self._set_spec(spec)
+        #: How the inputs of the last batch with targets were nested, if they were several.
+        self._input_structure: Any = None
 
     def _set_spec(self, spec: DataSpec) -> None:
         self.spec = spec
@@ -59,10 +62,10 @@ class Network(LightningModule):
         return self.preprocess.output_shape
 
     @property
-    def example_input_array(self) -> Tensor:
+    def example_input_array(self) -> Any:
         """Two raw examples, for drawing the graph and for export."""
         example = preprocessing.example_input(self.spec.preprocessing, self.spec.input_shape)
-        return example.to(self.device)
+        return move_data_to_device(example, self.device)
 
     # The network and its head
 
@@ -123,10 +126,48 @@ class Network(LightningModule):
     def _in_own_units(self, outputs: Tensor) -> Tensor:
         return outputs if self.target_std is None else outputs * self.target_std + self.target_mean
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Return `prediction` (class names, or values) and `probabilities` (N, classes)."""
-        x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        return self.task.predict(self(x), self.class_names)
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Any]:
+        """Return `prediction` (class names, or values) and `probabilities` (N, classes).
+
+        Args:
+            batch: The inputs, or inputs and targets, as `inputs_of` tells them apart.
+            batch_idx: Not used.
+        """
+        return self.task.predict(self(self.inputs_of(batch)), self.class_names)
+
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what the network reads of a batch: all of it but the targets, if it has any.
+
+        A batch is what the network reads (a tensor, or a tuple, list or dictionary of them), or a
+        list of that alone, or a pair of that and targets. Pairs that could be either are told apart
+        by what the network reads: as its `example_input_array` (so its `input_shape`) or the
+        batches that it was trained on are nested. One that is not known to read several tensors is
+        given the first of two if the second looks like its task's targets, and else both.
+        """
+        if not isinstance(batch, (tuple, list)):
+            return batch
+        known = self._input_structure or preprocessing.structure(self.example_input_array)
+        if preprocessing.structure(batch) == known:
+            return batch
+        if len(batch) == 1:
+            return batch[0]
+        if len(batch) != 2:
+            return batch
+        inputs, rest = batch
+        if known is None:
+            has_targets = self._look_like_targets(rest)
+        else:
+            has_targets = preprocessing.structure(inputs) == known
+        return inputs if has_targets else batch
+
+    def _look_like_targets(self, values: Any) -> bool:
+        if not isinstance(values, Tensor):  # such as names of classes; but tensors are inputs
+            parts = values.values() if isinstance(values, dict) else values or ()
+            return not any(isinstance(part, Tensor) for part in parts)
+        columns = {"binary": 1, "regression": self.num_outputs}
+        return values.ndim == 1 or (
+            values.ndim == 2 and values.shape[1] == columns.get(self.spec.task)
+        )
 
     # Freezing
 

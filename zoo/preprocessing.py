@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from zoo.errors import UserError
+
+#: The shape of one raw example; of several inputs the shape of each, in their list or dictionary.
+InputShape = Sequence[Any] | dict[str, Any]
 
 
 class Pixels(nn.Module):
@@ -30,16 +34,24 @@ class Pixels(nn.Module):
 
 
 class Numbers(nn.Module):
-    """Take numbers as they are, as floats of the network's dtype."""
+    """Take numbers as they are, as floats of the network's dtype.
 
-    def __init__(self, input_shape: Sequence[int]) -> None:
+    Of several inputs those that are no floats stay what they are: they may be numbers of tokens.
+    """
+
+    def __init__(self, input_shape: "InputShape") -> None:
         super().__init__()
-        self.output_shape = tuple(input_shape)
+        several = structure(input_shape) != structure([0] * len(input_shape))
+        self.output_shape = input_shape if several else tuple(input_shape)
         self.register_buffer("dtype_of", torch.tensor(0.0), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         """Return `x` as floats."""
-        return x.to(self.dtype_of.dtype)
+        if isinstance(x, Tensor):
+            return x.to(self.dtype_of.dtype)
+        return apply_to_collection(
+            x, Tensor, lambda part: self(part) if part.is_floating_point() else part
+        )
 
 
 class Tokens(nn.Module):
@@ -69,13 +81,20 @@ def read_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one == other or one["kind"] == other["kind"] == "pixels"
 
 
-def build(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> nn.Module:
+def structure(values: Any) -> Any:
+    """Return how inputs are nested, to compare: lists and dictionaries with None for each input."""
+    if isinstance(values, dict):
+        return {name: structure(value) for name, value in values.items()}
+    return [structure(value) for value in values] if isinstance(values, (tuple, list)) else None
+
+
+def build(preprocessing: dict[str, Any], input_shape: InputShape) -> nn.Module:
     """Build the module that turns raw batches into what the backbone reads.
 
     Args:
         preprocessing: A datamodule's plain description: `kind` is `pixels`, `table`, `tokens` or
             `none`, the rest belongs to that kind.
-        input_shape: The shape of one raw example.
+        input_shape: The shape of one raw example; of several inputs, each one's.
 
     Returns:
         A module with `output_shape`, the shape of one example that it gives.
@@ -96,8 +115,12 @@ def build(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> nn.Modul
     raise UserError(f"There is no preprocessing '{kind}'; known: pixels, table, tokens, none.")
 
 
-def example_input(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> Tensor:
+def example_input(preprocessing: dict[str, Any], input_shape: InputShape) -> Any:
     """Return two valid raw examples, for drawing the graph and for export."""
+    if isinstance(input_shape, dict):
+        return {k: example_input(preprocessing, shape) for k, shape in input_shape.items()}
+    if any(isinstance(part, (tuple, list, dict)) for part in input_shape):
+        return [example_input(preprocessing, shape) for shape in input_shape]
     shape = (2, *input_shape)
     if preprocessing["kind"] == "tokens":
         return torch.ones(shape, dtype=torch.int64)

@@ -238,7 +238,7 @@ class Training:
     def split_sizes(self) -> dict[str, int]:
         """Return how many examples each split has; nothing of data that do not say so."""
         splits = getattr(self.data, "splits", {})
-        return {s: len(splits[s][0]) for s in ("train", "val", "test") if s in splits}
+        return {s: len(splits[s][1]) for s in ("train", "val", "test") if s in splits}
 
     def fit(self) -> Run:
         """Train, select the weights, measure them, and write everything into the run directory.

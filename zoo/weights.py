@@ -51,7 +51,7 @@ def save_weights(model: Network, path: str | Path, **described: Any) -> Card:
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "input_shape": list(model.spec.input_shape),
+            "input_shape": model.spec.plain()["input_shape"],
             "class_names": model.class_names,
             **described,
         }

@@ -13,8 +13,9 @@ from toy import Numbers, network, trainer
 
 from zoo.architectures import FeedForward
 from zoo.callbacks.finite import StopWhenNotFinite
+from zoo.cards import read_card
 from zoo.errors import NotFiniteError
-from zoo.weights import read_card, save_weights
+from zoo.weights import save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -25,7 +25,8 @@ from datamodules.spec import DataSpec
 from zoo import UserError
 from zoo.architectures import FeedForward
 from zoo.callbacks.checkpoints import KeepBest
-from zoo.weights import METADATA_KEY, save_weights
+from zoo.cards import METADATA_KEY
+from zoo.weights import save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 Run = Callable[..., Any]
@@ -306,8 +307,8 @@ def test_trusted_data_of_a_card_are_made(mark: Path, run_cli: Run, tmp_path: Pat
 
 
 def test_a_card_does_not_say_where_to_write_or_clear_up(mark: Path) -> None:
+    from zoo.cards import Card
     from zoo.evaluation import data_of
-    from zoo.weights import Card
 
     Path("table.csv").write_text("a,b\n" + "1,0\n2,1\n" * 30)
     options = {"path": "table.csv", "target": "b", "cache": "yes", "cache_dir": "theirs"}

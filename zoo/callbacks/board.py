@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from datamodules.batches import take
 from zoo.module import ZooModule
 
 CHUNK = 1024
@@ -57,10 +59,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
-def as_batch(module: ZooModule, x: Tensor) -> Tensor:
+def as_batch(module: ZooModule, x: Any) -> Any:
     """Return raw examples where the network is, floats in its precision."""
     dtype = next(module.parameters()).dtype
-    return x.to(module.device, dtype) if x.is_floating_point() else x.to(module.device)
+
+    def moved(part: Tensor) -> Tensor:
+        return part.to(module.device, dtype) if part.is_floating_point() else part.to(module.device)
+
+    return apply_to_collection(x, Tensor, moved)
+
+
+def chunks(module: ZooModule, x: Any, count: int, size: int = CHUNK) -> Iterator[Any]:
+    """Yield the first `count` raw examples as batches for the network."""
+    for index in torch.arange(count).split(size):
+        yield as_batch(module, take(x, index))
 
 
 def on_cpu(tensor: Tensor) -> Tensor:
@@ -86,7 +98,7 @@ class Outcome:
     """The test split and what the network predicts for it, on the CPU.
 
     Attributes:
-        x: Raw inputs (N, ...); None if the run has no datamodule that holds them.
+        x: Raw inputs (N, ...), or several of them; None if no datamodule of the run holds them.
         target: Class indices (N,), or values (N, outputs) for regression.
         scores: Probabilities (N, classes), two columns if binary; predicted values (N, outputs)
             for regression.
@@ -95,7 +107,7 @@ class Outcome:
         step: Where on the horizontal axis this is.
     """
 
-    x: Tensor | None
+    x: Any
     target: Tensor
     scores: Tensor
     task: str
@@ -117,15 +129,15 @@ def outcome(trainer: Trainer, pl_module: ZooModule) -> Outcome | None:
             return None
         scores, target = found
         # Lightning may have been told to test on a part, which is then the first part.
-        x = None if held is None else held[0][: len(target)]
+        x = None if held is None else take(held[0], torch.arange(len(target)))
     elif held is None:
         return None
     else:
         # This process has seen its own share of the test split alone.
         x, target = held
         with evaluating(pl_module):
-            chunks = [pl_module(as_batch(pl_module, part)) for part in x.split(CHUNK)]
-        scores, target = pl_module.task.metric_inputs(torch.cat(chunks).cpu(), target)
+            parts = [pl_module(part) for part in chunks(pl_module, x, len(target))]
+        scores, target = pl_module.task.metric_inputs(torch.cat(parts).cpu(), target)
     scores, target = on_cpu(scores), on_cpu(target)
     task = pl_module.spec.task
     if task == "binary":

@@ -37,7 +37,7 @@ class NetworkGraph(Callback):
                 x = as_batch(pl_module, pl_module.example_input_array)
                 # On a failure torch prints it, besides raising it.
                 with trainer.precision_plugin.forward_context(), redirect_stdout(io.StringIO()):
-                    drawn = graph(pl_module, x)
+                    drawn = graph(pl_module, (x,))
             finally:
                 logger.setLevel(level)
             unpack(drawn[0], type(pl_module).__name__)

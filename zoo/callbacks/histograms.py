@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import as_batch, board, evaluating, is_due, spared
+from zoo.callbacks.board import board, chunks, evaluating, is_due, spared
 from zoo.module import ZooModule
 
 TIMES = 20  # over a run
@@ -53,9 +53,10 @@ class LayerHistograms(Callback):
         for name, parameter in pl_module.named_parameters():
             add_histogram(writer, f"weights/{name}", parameter, step)
         splits = getattr(trainer.datamodule, "splits", {})
-        if "val" in splits and len(splits["val"][0]):
+        if "val" in splits and len(splits["val"][1]):
             with spared("the dead units"):
-                x = as_batch(pl_module, splits["val"][0][:EXAMPLES])
+                x, target = splits["val"]
+                x = next(chunks(pl_module, x, min(len(target), EXAMPLES)))
                 for name, share in dead_shares(pl_module, x).items():
                     writer.add_scalar(f"dead_relu/{name}", share, step)
 

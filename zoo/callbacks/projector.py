@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.callbacks.board import Outcome, OutcomeInspector, as_batch, evaluating, image_shape
+from zoo.callbacks.board import Outcome, OutcomeInspector, chunks, evaluating, image_shape
 from zoo.callbacks.figures import near_square
 from zoo.module import ZooModule
 
@@ -30,9 +30,9 @@ class FeatureProjector(OutcomeInspector):
         """Write features, labels, thumbnails, and what tells the page where they are."""
         if shown.x is None:
             return
-        x = shown.x[:EXAMPLES]
+        count = min(len(shown.target), EXAMPLES)
         with evaluating(pl_module):
-            parts = as_batch(pl_module, x).split(256)
+            parts = chunks(pl_module, shown.x, count, 256)
             features = torch.cat([pl_module.forward_features(part) for part in parts])
         features = principal_components(features.flatten(1).float().cpu(), COMPONENTS)
         run = Path(writer.log_dir)
@@ -41,13 +41,13 @@ class FeatureProjector(OutcomeInspector):
         np.savetxt(folder / "features.tsv", features.numpy(), fmt="%.3g", delimiter="\t")
         (folder / "labels.tsv").write_text(labels(shown), "utf-8")
         lines = [
-            f'  tensor_name: "features of {len(x)} test examples"',
+            f'  tensor_name: "features of {count} test examples"',
             f'  tensor_path: "{FOLDER}/features.tsv"',
             f'  metadata_path: "{FOLDER}/labels.tsv"',
         ]
         shape = image_shape(pl_module)
         if shape is not None:
-            _save_sprite(x.reshape(-1, *shape), folder / "sprite.png")
+            _save_sprite(shown.x[:count].reshape(-1, *shape), folder / "sprite.png")
             lines += [
                 "  sprite {",
                 f'    image_path: "{FOLDER}/sprite.png"',

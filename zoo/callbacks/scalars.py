@@ -61,7 +61,7 @@ class OptimizationScalars(Callback):
         self, trainer: Trainer, pl_module: ZooModule, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch's examples."""
-        self._examples += len(batch[0])
+        self._examples += len(batch[1])
 
     def on_validation_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
         """Stop the clock: a validation in the middle of an epoch is no training."""

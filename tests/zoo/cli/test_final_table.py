@@ -14,7 +14,7 @@ from torch import Tensor
 import zoo
 from datamodules import MNIST
 from zoo import evaluation
-from zoo.registry import RECIPES
+from zoo.recipe import RECIPES
 
 # 200 drawn digits.
 FIT = (
