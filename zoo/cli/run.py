@@ -14,10 +14,11 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from zoo.callbacks.averaging import CURRENT, ExponentialMovingAverage
 from zoo.callbacks.checkpoints import KeepBest
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
@@ -149,6 +150,8 @@ class Training:
             text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
             (self.folder / CONFIG).write_text(text, "utf-8")
         self._check_sizes()
+        if ckpt_path:
+            check_average(Path(ckpt_path), self.trainer)
         started = time.perf_counter()
         with _mistakes_named(self.folder):
             try:
@@ -288,6 +291,18 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
                 f"'{path}' was written with another optimizer than {optimizer['class_path']}: it "
                 f"has no {', '.join(sorted(missing))}. Go on with the optimizer it was begun with."
             )
+
+
+def check_average(path: Path, trainer: Trainer) -> None:
+    """Refuse to go on from an average of weights as if it were the weights that learn."""
+    averages = (ExponentialMovingAverage, WeightAveraging)
+    if any(isinstance(callback, averages) for callback in trainer.callbacks):
+        return
+    if CURRENT in torch.load(path, map_location="cpu", weights_only=True, mmap=True):
+        raise UserError(
+            f"'{path}' was written with an average of the weights, which this run does not keep. "
+            "Go on with the callbacks that it was begun with: --config with its config.yaml."
+        )
 
 
 def shared_run_folder(root: Path, name: str) -> Path:
