@@ -94,7 +94,7 @@ class ExponentialMovingAverage(Callback):
 
     @torch.no_grad()
     def _update(self, pl_module: LightningModule) -> None:
-        """Take the weights after an update into the average: 20 microseconds for `conv_net`."""
+        """Take the weights after an update in: 45 microseconds for `conv_net`, Lightning's 140."""
         if self.num_updates == 0:
             self._begin(pl_module, _tensors(pl_module))
         else:
