@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write
 from datamodules.memory import spec_of
-from zoo.callbacks.averaging import ExponentialMovingAverage
+from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import KeepBest, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.inspect import inspectors
@@ -254,6 +254,8 @@ class Training:
             with atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file:
                 file.write(text)
         self._check_sizes()
+        if ckpt_path:
+            check_average(Path(ckpt_path), self.trainer)
         started = time.perf_counter()
         with _mistakes_named(self.folder):
             try:

@@ -155,8 +155,9 @@ class Pass:
         if column.kind == "empty" and known:
             self._learn(column, cells)
         values = kinds.encode(column, cells)
-        # float32 ends at 3.4e38: what is beyond becomes infinite there.
-        infinite = np.abs(values[:, 0]) > np.finfo(np.float32).max
+        # float32 ends at 3.4e38: what is beyond becomes infinite there. Targets are float64.
+        dtype = np.float64 if column.name in self.targets else np.float32
+        infinite = np.abs(values[:, 0]) > np.finfo(dtype).max
         if infinite.any():
             self.report.infinite[column.name] = self.report.infinite.get(column.name, 0) + int(
                 infinite.sum()

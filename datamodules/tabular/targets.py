@@ -16,6 +16,9 @@ FEW = 20
 BLOCK = 1 << 18
 MAX_CLASSES = 1_000
 TASKS = ("binary", "multiclass", "regression")
+# A network and its metrics have single precision: sums of squares end at 3e38 and begin at 1e-38,
+# and a number has 7 digits.
+LARGEST, LEAST_SPREAD, LEAST_DIGITS = 1e15, 1e-15, 100
 
 
 @dataclass
@@ -74,7 +77,10 @@ def read(table: Table, task: str | None) -> Target:
             f"The target '{names[0]}' has more than {MAX_CLASSES:,} different values, too many for "
             f"classes; leave --data.task {task} out, or name another --data.target."
         )
-    labels = [f"{value:.0f}" if value == round(value) else f"{value:g}" for value in distinct]
+    labels = [
+        f"{value:.0f}" if value == round(value) and abs(value) < 1e16 else f"{value:g}"
+        for value in distinct
+    ]
     return _classes(names[0], labels, distinct, values, task)
 
 
@@ -156,7 +162,22 @@ def _regression(table: Table, names: list[str], task: str | None) -> Target:
             f"The target '{constant[0]}' is {values[0, names.index(constant[0])]:g} in every row: "
             "there is nothing to learn. Name another column with --data.target."
         )
+    for name, column in zip(names, values.T, strict=True):
+        _check_range(name, column)
     return Target("regression", names, [], None, values, [])
+
+
+def _check_range(name: str, values: np.ndarray) -> None:
+    """Refuse numbers that single precision would round or whose squares it does not have."""
+    low, high = float(values.min()), float(values.max())
+    largest, spread = max(abs(low), abs(high)), high / 2 - low / 2
+    problem = ""
+    if largest > LARGEST or spread < LEAST_SPREAD:
+        problem = "whose squares are beyond single precision: predict it in other units"
+    elif spread < LEAST_DIGITS * float(np.spacing(np.float32(largest))):
+        problem = "which single precision (7 digits) cannot tell apart: subtract what all share"
+    if problem:
+        raise UserError(f"The target '{name}' goes from {low:.9g} to {high:.9g}, {problem}.")
 
 
 def moments(target: Target, rows: np.ndarray) -> dict[str, Any]:

@@ -261,3 +261,35 @@ def test_options_that_do_not_fit(file, options, hint):
 def test_binary_of_three_classes(file):
     message = refusal(file(GOOD + "1,a,z\n"), task="binary")
     assert "has 3: n, y, z" in message
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "said"),
+    [
+        (1e300, 0.0, "other units"),
+        (1e20, 0.0, "other units"),
+        (1e-300, 0.0, "other units"),
+        (1.0, 1e9, "cannot tell apart"),
+        (1e13, 0.0, ""),
+        (1e-13, 0.0, ""),
+        (1.0, 1e3, ""),
+    ],
+)
+def test_a_target_that_single_precision_does_not_have_is_refused(
+    tmp_path: Path, scale: float, offset: float, said: str
+) -> None:
+    rows = [f"{i},{offset + scale * (i % 37 + i / 7)!r}" for i in range(1, 101)]
+    (tmp_path / "table.csv").write_text("\n".join(["x,y", *rows, ""]))
+    data = Tabular(path=str(tmp_path / "table.csv"), target="y", cache="no")
+    if not said:
+        assert sum(len(x) for x, _ in data.splits.values()) == 100
+        return
+    with pytest.raises(UserError, match=f"The target 'y' goes from .*{said}"):
+        data.setup()
+
+
+def test_classes_may_be_numbers_of_any_size(tmp_path: Path) -> None:
+    rows = [f"{i},{'1e300' if i % 2 else '-1e300'}" for i in range(40)]
+    (tmp_path / "table.csv").write_text("\n".join(["x,y", *rows, ""]))
+    data = Tabular(path=str(tmp_path / "table.csv"), target="y", cache="no")
+    assert (data.task, data.class_names) == ("binary", ["-1e+300", "1e+300"])

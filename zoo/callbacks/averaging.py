@@ -1,9 +1,11 @@
 """A moving average of the weights: what a training validates, keeps and ends with."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -94,7 +96,7 @@ class ExponentialMovingAverage(Callback):
 
     @torch.no_grad()
     def _update(self, pl_module: LightningModule) -> None:
-        """Take the weights after an update into the average: 20 microseconds for `conv_net`."""
+        """Take the weights after an update in: 45 microseconds for `conv_net`, Lightning's 140."""
         if self.num_updates == 0:
             self._begin(pl_module, _tensors(pl_module))
         else:
@@ -195,3 +197,15 @@ def _tensor(pl_module: LightningModule, name: str) -> Tensor:
     """Return one of them as it is now: a layer may have put another in its buffer's place."""
     path, _, attribute = name.rpartition(".")
     return getattr(pl_module.get_submodule(path), attribute)
+
+
+def check_average(path: Path, trainer: Trainer) -> None:
+    """Refuse to go on from an average of weights as if it were the weights that learn."""
+    averages = (ExponentialMovingAverage, WeightAveraging)
+    if any(isinstance(callback, averages) for callback in trainer.callbacks):
+        return
+    if CURRENT in torch.load(path, map_location="cpu", weights_only=True, mmap=True):
+        raise UserError(
+            f"'{path}' was written with an average of the weights, which this run does not keep. "
+            "Go on with the settings that it was begun with: --config with its config.yaml."
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.errors import NotFiniteError
@@ -81,6 +82,9 @@ class SaveWhenInterrupted(Callback):
         if not fitting or isinstance(exception, (OSError, NotFiniteError)):
             return
         if trainer.validating:
+            # Lightning's own averages may be in the network's place now, and say so to nobody.
+            if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+                return
             _repeat_validation(trainer)
         elif not self._at_boundary:
             return

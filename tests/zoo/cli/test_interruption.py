@@ -84,6 +84,18 @@ def test_a_run_goes_on_after_a_signal_as_if_nothing_had_happened(
     assert tables[0][-3:] == tables[1][-3:]
 
 
+def test_an_average_is_not_taken_for_the_weights_that_learn(
+    run_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    few = ("--trainer.limit_train_batches", 2, "--trainer.max_epochs", 1, "--inspect", "none")
+    fit = ("fit", "--model", "mnist_classifier.tuned", "--data.source", "synthetic", *few)
+    assert run_cli(*fit).status == 0
+    last = only(tmp_path, "last.ckpt")
+    result = run_cli(*fit, "--ckpt_path", last, "--trainer.callbacks", "null")
+    assert result.status == 2
+    assert "average of the weights" in result.err
+
+
 @pytest.mark.slow
 def test_the_command_that_ctrl_c_suggests_goes_on(
     run_process: Callable[..., Any], tmp_path: Path
