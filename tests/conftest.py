@@ -21,7 +21,13 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 # What Lightning and our front end leave in the environment of a process.
-LEFT_BEHIND = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "ZOO_RUN_FOLDER", "LOCAL_RANK")
+LEFT_BEHIND = (
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+    "ZOO_RUN_FOLDER",
+    "ZOO_OWN_MODULES",
+    "LOCAL_RANK",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,8 @@ import difflib
 import importlib
 import inspect
 import itertools
+import json
+import os
 import re
 import sys
 import typing
@@ -30,6 +32,8 @@ PACKAGES = {
     "datamodules": "datamodules",
     "torch.optim": "torch.optim",
 }
+#: Where the user's modules are, for the processes that a training spawns: they unpickle networks.
+INHERITED = "ZOO_OWN_MODULES"
 Finder = Callable[[str, Any], type]
 _trusted: ContextVar[dict[str, type | None] | None] = ContextVar("trusted", default=None)
 
@@ -286,6 +290,7 @@ class _OwnModules(MetaPathFinder):
             return None
         if spec is not None:
             self.homes[name] = home
+            os.environ[INHERITED] = json.dumps({n: str(folder) for n, folder in self.homes.items()})
         return spec
 
     def check(self, module: ModuleType) -> None:
@@ -326,6 +331,8 @@ def _importer() -> str:
 
 
 _own_modules = _OwnModules()
+for _name, _folder in json.loads(os.environ.get(INHERITED, "{}")).items():
+    _own_modules.name([_name], Path(_folder))
 # `my_network.Net`, but no file name with a folder, and no number.
 _DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
 # The settings that hold class paths; a `path: pyarrow.csv` names no module.

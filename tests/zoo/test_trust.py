@@ -51,11 +51,14 @@ QUICK = ("--inspect", "none", "--trainer.max_epochs", 1, "--trainer.limit_train_
 
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a payload.py that leaves the mark when it is imported."""
+    """The mark that `payload` leaves when it is imported, as it can be from anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "payload", raising=False)
     path = tmp_path / "mark"
-    (tmp_path / "payload.py").write_text(PAYLOAD.format(mark=str(path)))
+    importable = tmp_path / "importable"
+    importable.mkdir()
+    (importable / "payload.py").write_text(PAYLOAD.format(mark=str(path)))
+    monkeypatch.syspath_prepend(importable)
     return path
 
 
