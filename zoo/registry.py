@@ -1,8 +1,10 @@
 """Names to recipes, and recipes to networks and datamodules. Importing it imports no torch."""
 
 import fnmatch
+import functools
+import hashlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,28 @@ FOLLOWS_THE_DATA = (
     "preprocessing",
     "class_weights",
 )
+#: Arguments of a network that say how it learns, not what it is: those of the recipe that is named,
+#: never those of the recipe that its weights were made with.
+LEARNING = (
+    "loss",
+    "output_activation",
+    "label_smoothing",
+    "l1_penalty",
+    "l2_penalty",
+    "teacher",
+    "teacher_weight",
+    "temperature",
+    "freeze",
+    "unfreeze_at_epoch",
+    "head_lr",
+    "layer_decay",
+    "optimizer",
+    "lr_scheduler",
+    "init",
+    "dropout",
+    "output_dropout",
+    "conv_dropout",
+)
 #: The recipe's keys that name a class, and where a bare name is looked up.
 CLASS_KEYS = {
     "model": "",
@@ -70,6 +94,7 @@ class Recipe:
             the `lowest_loss` (which tells more where few rows validate), or the `last` ones, as
             the documents' plain loops do.
         seed_everything: Seed of everything that is drawn.
+        pretrained: Name (`weights`) and `sha256` of the shipped weights that training starts from.
     """
 
     name: str
@@ -84,6 +109,7 @@ class Recipe:
     note: str = ""
     select: str = "best"
     seed_everything: int = 0
+    pretrained: dict[str, str] | None = None
 
     @property
     def architecture(self) -> str:
@@ -169,6 +195,15 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
         raise unknown("selection of weights called", str(content["select"]), SELECTIONS)
     if not isinstance(content.get("seed_everything", 0), int):
         raise UserError(f"`seed_everything:` in {place} is not a whole number.")
+    if (start := content.get("pretrained")) is not None:
+        start = {"weights": start} if isinstance(start, str) else start
+        if not isinstance(start, dict) or not {"weights"} <= set(start) <= {"weights", "sha256"}:
+            raise UserError(
+                f"`pretrained:` in {place} needs `weights:` with the name of a network."
+            )
+        if start["weights"] not in (shipped := list_models(pretrained=True)):
+            raise unknown("shipped weights called", str(start["weights"]), shipped)
+        checked["pretrained"] = {key: str(value) for key, value in start.items()}
     return Recipe(**checked)
 
 
@@ -246,7 +281,9 @@ def create_model(
 
     Args:
         name: A name of `list_models()`, or the path of a recipe file.
-        pretrained: Load the weights that the zoo ships.
+        pretrained: Load the weights that the zoo ships for that name: its own, else those of
+            `NAME.tuned`, which is said on stderr. How the network learns stays `NAME`'s, except
+            for a teacher, which is loaded only if it is passed.
         classes: Names of the classes of a new task. With `pretrained` this always gives a new,
             untrained head, also when the number of classes is the same as before.
         num_classes: Their number, instead of their names.
@@ -264,14 +301,16 @@ def create_model(
         raise UserError(f"classes names {len(classes)} classes, but num_classes is {num_classes}.")
     count = len(classes) if classes is not None else num_classes
     if pretrained:
-        from zoo.weights import load_weights
+        from zoo.weights import open_weights
 
         if datamodule is not None:
             raise UserError(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        model = load_weights(pretrained_path(name), **_recipe_arguments(recipe), **overrides)
+        # A teacher is a second network to load, of use to few who open weights: those pass it.
+        learning = {k: v for k, v in _learning_arguments(recipe).items() if k != "teacher"}
+        model = open_weights(told_pretrained_path(name), LEARNING, {**learning, **overrides})
         if count is not None:
             known = model.class_names
             model.reset_head(count, classes)
@@ -281,8 +320,10 @@ def create_model(
                 file=sys.stderr,
             )
         return model
+    if recipe.pretrained:  # a run's config.yaml: it started from weights
+        recipe = start_from_weights(recipe, recipe.model["init_args"])
     described = described_by(datamodule or instantiate(recipe.data))
-    arguments = {**described, **recipe.model.get("init_args", {}), **_recipe_arguments(recipe)}
+    arguments = {**described, **recipe.model["init_args"], **_learning_arguments(recipe)}
     network = class_at(recipe.model["class_path"])
     model = None
     while model is None:
@@ -293,13 +334,58 @@ def create_model(
             if overrides.keys() & error.usual.keys() or error.usual.items() <= arguments.items():
                 raise
             arguments |= error.usual
+    if recipe.pretrained:
+        from zoo.weights import load_backbone
+
+        print(load_backbone(model, start_path(recipe)), file=sys.stderr)
     if count is not None:
         model.reset_head(count, classes)
     return model
 
 
-def _recipe_arguments(recipe: Recipe) -> dict[str, Any]:
-    return {"optimizer": recipe.optimizer, "lr_scheduler": recipe.lr_scheduler}
+def _learning_arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of a recipe's network that say how it learns."""
+    own = {k: v for k, v in recipe.model["init_args"].items() if k in LEARNING}
+    return {**own, "optimizer": recipe.optimizer, "lr_scheduler": recipe.lr_scheduler}
+
+
+def start_from_weights(recipe: Recipe, own: dict[str, Any]) -> Recipe:
+    """Return a recipe with the structure of the shipped weights that its training starts from.
+
+    Args:
+        recipe: The recipe, which names its weights or else takes those that the zoo ships for its
+            name. How the network learns stays its own.
+        own: Arguments of the network that the user gave. They stay too; what of them contradicts
+            the weights is refused by `zoo.weights.load_backbone`.
+    """
+    start = recipe.pretrained or {"weights": pretrained_path(recipe.name).stem}
+    path = PRETRAINED / f"{start['weights']}.safetensors"
+    start = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **start}
+    weights = find_recipe(start["weights"]).model
+    model = recipe.model
+    if model["class_path"] == weights["class_path"]:
+        structure = {k: v for k, v in weights["init_args"].items() if k not in LEARNING}
+        learning = {k: v for k, v in model["init_args"].items() if k in LEARNING}
+        model = {**model, "init_args": {**structure, **learning, **own}}
+    return replace(recipe, model=model, pretrained=start)
+
+
+def start_path(recipe: Recipe) -> Path:
+    """Return the weights that a recipe starts from, which must be the file that it means.
+
+    Raises:
+        UserError: If the zoo ships other weights by that name now.
+    """
+    path = PRETRAINED / f"{recipe.pretrained['weights']}.safetensors"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    expected = recipe.pretrained.get("sha256", found)
+    if found != expected:
+        raise UserError(
+            f"This run started from {path.stem} with the sha256 {expected[:12]}...; the zoo's "
+            f"{path.stem} now has {found[:12]}.... To start from that one, remove the sha256 from "
+            "the configuration."
+        )
+    return path
 
 
 def pretrained_path(name: str) -> Path:
@@ -313,8 +399,24 @@ def pretrained_path(name: str) -> Path:
     raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
 
 
+def told_pretrained_path(name: str) -> Path:
+    """Return the same as `pretrained_path`, and say on stderr if that is another recipe's."""
+    path = pretrained_path(name)
+    if path.stem.removesuffix(".documented") != name.removesuffix(".documented"):
+        _say_once(f"{name}: the zoo's weights for it are those of {path.stem}.")
+    return path
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def model_card(name: str) -> "Card":
-    """Return the card of shipped weights: how good they are, and how that was measured."""
+    """Return the card of shipped weights: how good they are, and how that was measured.
+
+    Its `name` is that of the weights: for `mnist_net` the zoo ships those of `mnist_net.tuned`.
+    """
     from zoo.weights import card_path, read_card
 
-    return read_card(card_path(pretrained_path(name)))
+    return read_card(card_path(told_pretrained_path(name)))

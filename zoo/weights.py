@@ -3,7 +3,7 @@
 import hashlib
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.classes import class_at
 from zoo.errors import UserError
 from zoo.preprocessing import read_the_same
-from zoo.registry import pretrained_path
+from zoo.registry import FOLLOWS_THE_DATA, LEARNING, told_pretrained_path
 
 if TYPE_CHECKING:
     from datamodules.base import TensorDataModule
@@ -62,6 +62,8 @@ class Card:
         seconds: Training time.
         device: Where that was.
         torch_version: With which torch.
+        pretrained: Name (`weights`) and `sha256` of the weights that this training started from;
+            empty if from scratch.
         recipe: The whole recipe, as it ran.
         golden_logits: What the shipped weights give for the network's `example_input_array`.
         licence: Of the weights.
@@ -85,6 +87,7 @@ class Card:
     seconds: float | None = None
     device: str = ""
     torch_version: str = ""
+    pretrained: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     golden_logits: list[list[float]] = field(default_factory=list)
     licence: str = "Apache-2.0"
@@ -152,16 +155,27 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
 
     Raises:
         UserError: If the file is missing, is damaged, is no safetensors file, does not have the
-            sha256 of the card beside it, or does not fit the network. Nothing in it is executed.
+            sha256 of the card beside it, or does not fit the network; or if an override would
+            make another network of it. Nothing in it is executed.
+    """
+    return open_weights(weights_path(path), TRAINING_ONLY, overrides)
+
+
+def open_weights(path: Path, left_out: Iterable[str], overrides: dict[str, Any]) -> "ZooModule":
+    """Make the network that a weights file holds, as `load_weights` does.
+
+    Args:
+        path: The .safetensors file.
+        left_out: Arguments not to take from the file; they become the network's defaults.
+        overrides: Arguments of the network to change.
     """
     from zoo.module import ZooModule
 
-    path = weights_path(path)
     content = read_verified(path)
     try:
         described = json.loads(read_header(content)["__metadata__"][METADATA_KEY])
         network = class_at(described["class_path"])
-        hparams = {k: v for k, v in described["hparams"].items() if k not in TRAINING_ONLY}
+        hparams = {k: v for k, v in described["hparams"].items() if k not in left_out}
         state = load(content)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise UserError(
@@ -181,11 +195,42 @@ def load_weights(path: str | Path, **overrides: Any) -> "ZooModule":
             model = network(**{**hparams, **overrides})
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
+    state = _renumbered(state, model.state_dict())
     mismatch = describe_mismatch(model.state_dict(), state)
     if mismatch:
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
+    _require_same_structure(path, described["hparams"], overrides)
     model.load_state_dict(state)
     return model.eval()
+
+
+def _require_same_structure(path: Path, made_with: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse arguments that would make another network than the one that weights are of."""
+    for name in sorted(made_with.keys() & asked.keys() - {*LEARNING, *FOLLOWS_THE_DATA}):
+        made, wanted = (json.loads(json.dumps(v[name], default=str)) for v in (made_with, asked))
+        if made != wanted:  # as the file has them, where tuples are lists
+            raise UserError(
+                f"The weights '{path.stem}' are of a network with {name} {made}, not {wanted}: "
+                f"leave {name} out, or train from scratch."
+            )
+
+
+def _renumbered(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return tensors by a network's own names if the order alone tells which is which.
+
+    Dropout that is off leaves no layer, so the layers behind it have other numbers than with it.
+    """
+
+    def number_and_word(name: str) -> list[tuple[int, str]]:
+        return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
+
+    def looks(tensors: dict[str, Any], name: str) -> tuple[Any, ...]:
+        return tensors[name].shape, *(word for _, word in number_and_word(name))
+
+    own_names, names = (sorted(tensors, key=number_and_word) for tensors in (own, state))
+    if [looks(own, name) for name in own_names] != [looks(state, name) for name in names]:
+        return state
+    return {own_name: state[name] for own_name, name in zip(own_names, names, strict=True)}
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -213,24 +258,32 @@ def load_backbone(model: "ZooModule", path: Path) -> str:
     """Load weights into a network for new data: all but what the new data decides.
 
     The head is taken along only if the classes are the same by name: MNIST and FashionMNIST both
-    have ten, so equal counts mean nothing.
+    have ten, so equal counts mean nothing. A regression has none; its head is for the same table.
 
     Returns:
         A sentence on what was loaded.
 
     Raises:
-        UserError: If the backbones differ.
+        UserError: If the networks are not of one structure.
     """
     source = load_weights(path)
-    state = source.state_dict()
-    same_classes = source.class_names == model.class_names
+    if type(source) is not type(model):
+        raise UserError(
+            f"The weights '{path.stem}' are of a {type(source).__name__}, not of a "
+            f"{type(model).__name__}: they cannot be a start for it."
+        )
+    _require_same_structure(path, source.hparams, model.hparams)
     old, new = source.hparams["preprocessing"], model.hparams["preprocessing"]
     same_input = read_the_same(old, new)
-    left_out = [] if same_classes else ["head."]
-    left_out += [] if same_input else ["preprocess."]
-    own = model.state_dict()
-    loaded = {k: v for k, v in state.items() if not k.startswith(tuple(left_out))}
-    rest = {k: v for k, v in own.items() if k.startswith(tuple(left_out))}
+    same_task = source.hparams["task"] == model.hparams["task"]
+    same_classes = same_task and source.class_names == model.class_names
+    same_classes &= bool(model.class_names) or same_input
+    left_out = ("class_weights",) if same_classes else ("class_weights", "head.")
+    left_out += () if same_input else ("preprocess.", "target_")
+    state, own = source.state_dict(), model.state_dict()
+    loaded = {k: v for k, v in state.items() if not k.startswith(left_out)}
+    loaded = _renumbered(loaded, {k: v for k, v in own.items() if not k.startswith(left_out)})
+    rest = {k: v for k, v in own.items() if k.startswith(left_out)}
     mismatch = describe_mismatch(own, {**rest, **loaded})
     if mismatch:
         raise UserError(f"The weights of '{path.stem}' do not fit this data: {mismatch}")
@@ -290,14 +343,17 @@ def read_card(path: Path) -> Card:
 
 
 def weights_path(path: str | Path) -> Path:
-    """Return the weights file that a file, a run directory or a model's name stands for."""
+    """Return the weights file that a file, a run directory or a model's name stands for.
+
+    Where the zoo ships another recipe's weights for that name, that is said on stderr.
+    """
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
             raise UserError(f"There are no weights in '{path.parent}': its run has not finished.")
     elif not path.exists() and len(path.parts) == 1 and path.suffix != ".safetensors":
-        return pretrained_path(str(path))
+        return told_pretrained_path(str(path))
     if not path.exists():
         raise UserError(f"There is no weights file '{path}'.")
     if path.suffix != ".safetensors":

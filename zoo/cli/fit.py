@@ -30,10 +30,10 @@ def main(argv: list[str]) -> None:
     from zoo.cli.tensorboard import opened
 
     with opened(request.open, Path(cli.config.trainer.default_root_dir or "runs")):
-        train(cli, request.pretrained, request.inspect)
+        train(cli, request.inspect)
 
 
-def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
+def train(cli: "FitCLI", inspect: str = "none") -> None:
     """Train, and print what came of it."""
     import torch
 
@@ -41,14 +41,14 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
     from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
-    from zoo.registry import pretrained_path
+    from zoo.registry import start_path
     from zoo.weights import load_backbone
 
     ckpt_path = cli.config.ckpt_path
     if ckpt_path:
         check_checkpoint(Path(ckpt_path), cli.model)
-    if pretrained:
-        print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
+    if cli.recipe.pretrained:
+        print(load_backbone(cli.model, start_path(cli.recipe)))
     training = Training(cli, callbacks=inspectors(inspect))
     if training.trainer.is_global_zero:
         print(training.describe(), flush=True)

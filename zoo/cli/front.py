@@ -14,13 +14,14 @@ from zoo.callbacks.inspect import LEVELS, chosen_inspectors
 from zoo.errors import UserError, nearest
 from zoo.registry import (
     DATAMODULES,
+    RECIPES,
     Recipe,
     data_spec,
     find_recipe,
     list_models,
     make_recipe,
-    pretrained_path,
     read_yaml,
+    start_from_weights,
 )
 
 # What users type, and the option of the full parser that it stands for.
@@ -45,7 +46,6 @@ class Request:
         argv: What is left for the full parser.
         help: Whether only help is wanted.
         print_config: Whether only the configuration is wanted.
-        pretrained: Whether to start from shipped weights.
         inspect: How much to show in TensorBoard, as `zoo.callbacks.inspect` reads it.
         open: Whether to start TensorBoard.
     """
@@ -54,7 +54,6 @@ class Request:
     argv: list[str]
     help: bool = False
     print_config: bool = False
-    pretrained: bool = False
     inspect: str = "basic"
     open: bool = False
 
@@ -86,12 +85,13 @@ def understand(argv: list[str]) -> Request | None:
         if close and wrong not in SHORTHANDS:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
-    recipe = _recipe(chosen.model, [Path(c).expanduser() for c in chosen.config])
+    configs = [Path(c).expanduser() for c in chosen.config]
+    recipe = _recipe(chosen.model, configs)
     if chosen.data:
         recipe = replace(recipe, data=data_spec(chosen.data, recipe))
-    if chosen.pretrained:
+    if chosen.pretrained or recipe.pretrained:
         # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
-        recipe = replace(recipe, model=find_recipe(pretrained_path(recipe.name).stem).model)
+        recipe = start_from_weights(recipe, _own_arguments(chosen.model, configs))
     recipe, rest = _drop_replaced(recipe, rest)
     if chosen.freeze:
         rest += [f"--model.freeze=[{', '.join(repr(pattern) for pattern in chosen.freeze)}]"]
@@ -100,7 +100,6 @@ def understand(argv: list[str]) -> Request | None:
         argv=[_expand(argument) for argument in rest],
         help=chosen.help,
         print_config=chosen.print_config,
-        pretrained=chosen.pretrained,
         inspect=chosen.inspect,
         open=chosen.open,
     )
@@ -156,6 +155,19 @@ def _recipe(name: str | None, configs: list[Path]) -> Recipe:
         sys.path.append(str(Path.cwd()))  # where the classes of a user's own run are
     content.setdefault("name", configs[-1].stem if configs else "")
     return make_recipe(content, path)
+
+
+def _own_arguments(name: str | None, configs: list[Path]) -> dict[str, Any]:
+    """Return the network's arguments that the user's own files give, and not a recipe of the zoo's.
+
+    Those of a recipe file count: it is the user's.
+    """
+    content: dict[str, Any] = {}
+    if name is not None and (recipe := find_recipe(name)).path.parent != RECIPES:
+        content = {"model": recipe.model}
+    for config in configs:
+        content = _merge(content, read_yaml(config))
+    return (content.get("model") or {}).get("init_args") or {}
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

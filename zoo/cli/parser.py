@@ -184,6 +184,7 @@ class FitCLI(LightningCLI):
             "summary": recipe.summary,
             "note": recipe.note,
             "select": recipe.select,
+            "pretrained": recipe.pretrained,
             "seed_everything": settings["seed_everything"],
             "model": {"class_path": recipe.model["class_path"], "init_args": settings["model"]},
             "data": {"class_path": recipe.data["class_path"], "init_args": settings["data"]},

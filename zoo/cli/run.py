@@ -228,6 +228,7 @@ class Training:
             name=recipe.name,
             summary=recipe.summary,
             source=recipe.source,
+            pretrained=recipe.pretrained or {},
             dataset=dataset_of(self.data),
             split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
             metrics={name: round(value, 6) for name, value in self.metrics.items()},
