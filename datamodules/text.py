@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError, unknown
+from datamodules.folders import expand_home
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -54,6 +54,8 @@ class TextCSV(TensorDataModule):
         for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
             if value < 1:
                 raise UserError(f"--data.{option} must be at least 1, not {value}.")
+        if path is not None and not str(path).strip():
+            raise UserError("--data.path is empty; name a CSV file, or leave it out.")
         self.path = path
         self.text, self.label = text, label
         self.max_length = max_length
@@ -106,7 +108,7 @@ class TextCSV(TensorDataModule):
 
     def _read(self) -> pd.DataFrame:
         try:
-            frame = pd.read_csv(Path(self.path).expanduser(), dtype=str, keep_default_na=False)
+            frame = pd.read_csv(expand_home(self.path), dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
             raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
         for column, option in ((self.text, "text"), (self.label, "label")):

@@ -18,10 +18,11 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
 
     Args:
         card: The card.
-        data_dir: Folder with the data; that of the card's recipe if None.
+        data_dir: Folder with the data; that of the card's recipe if None. Its files are read also
+            if the card's data were drawn.
 
     Raises:
-        UserError: If the card names no data.
+        UserError: If the card names no data, or they are not in that folder.
     """
     spec = card.recipe.get("data") or {}
     # A card may come from anywhere: it can name data, not any class whatever.
@@ -29,10 +30,11 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
         raise UserError(f"The card of '{card.name}' does not say which data its metrics are of.")
     # Nothing is augmented in an evaluation, so nothing else need be made.
     options = {k: v for k, v in spec.get("init_args", {}).items() if k != "augment"}
-    if data_dir and "data_dir" not in inspect.signature(class_at(spec["class_path"])).parameters:
-        raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
-    if data_dir:
-        options["data_dir"] = data_dir
+    if data_dir is not None:
+        arguments = inspect.signature(class_at(spec["class_path"])).parameters
+        if "data_dir" not in arguments:
+            raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
+        options |= {"data_dir": data_dir, "source": "real"}
     return instantiate({"class_path": spec["class_path"], "init_args": options})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from datamodules.folders import expand_home
 from zoo.classes import class_at
 from zoo.errors import DoesNotFitData, UserError, unknown
 
@@ -144,7 +145,7 @@ def find_recipe(name: str) -> Recipe:
         UserError: If there is none, with the nearest names; or if the file is no recipe.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = expand_home(name)
         if not path.is_file():
             raise UserError(f"There is no recipe file '{name}'.")
         folder = str(path.resolve().parent)

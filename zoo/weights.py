@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from datamodules.folders import expand_home
 from zoo.classes import class_at
 from zoo.errors import UserError
 from zoo.preprocessing import read_the_same
@@ -347,7 +348,7 @@ def weights_path(path: str | Path) -> Path:
 
     Where the zoo ships another recipe's weights for that name, that is said on stderr.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():

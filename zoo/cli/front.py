@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datamodules.folders import expand_home
 from zoo.callbacks.inspect import LEVELS, chosen_inspectors
 from zoo.errors import UserError, nearest
 from zoo.registry import (
@@ -85,7 +86,7 @@ def understand(argv: list[str]) -> Request | None:
         if close and wrong not in SHORTHANDS:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
-    configs = [Path(c).expanduser() for c in chosen.config]
+    configs = [expand_home(c) for c in chosen.config]
     recipe = _recipe(chosen.model, configs)
     if chosen.data:
         recipe = replace(recipe, data=data_spec(chosen.data, recipe))

@@ -1,4 +1,4 @@
-"""`fit --pretrained`: weights bring their structure, how it learns stays the recipe's and the user's."""
+"""`fit --pretrained`: weights bring their structure; how it learns is up to recipe and user."""
 
 import inspect
 import json
