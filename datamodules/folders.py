@@ -1,6 +1,8 @@
 """Where data are looked up, and who said so."""
 
+import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from datamodules.errors import UserError
@@ -37,3 +39,14 @@ def expand_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"'{path}' begins with the home of a user who is not known.") from error
+
+
+def checksums_of(files: Iterable[str | Path]) -> dict[str, str]:
+    """Return the MD5 of each file by its name, with its folder where several have one name."""
+    found: dict[str, str] = {}
+    for file in map(expand_home, files):
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+        name = file.name if file.name not in found else f"{file.parent.name}/{file.name}"
+        found[name] = digest.hexdigest()
+    return found

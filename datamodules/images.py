@@ -107,6 +107,7 @@ class ImageDataModule(TensorDataModule):
         self.examples_per_class = examples_per_class
         self.positive_classes = positive_classes
         self.unpublished_files: list[str] = []
+        self.checksums: dict[str, str] = {}
         if positive_classes:
             self.task = "binary"
 
@@ -264,9 +265,10 @@ class ImageDataModule(TensorDataModule):
         for path, digest, published in zip(
             (images_path, labels_path), found, self.published_md5[split], strict=True
         ):
+            self.checksums[path.name.removesuffix(".gz")] = digest
             if digest != published:
                 self._refuse_files_of_others(path, digest)
-                self.unpublished_files.append(path.name)
+                self.unpublished_files.append(path.name.removesuffix(".gz"))
                 warnings.warn(
                     f"'{path}' is not the published file of {self.name}: the MD5 of its content "
                     f"is {digest}, not {published}. Figures measured on it cannot be compared "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError, unknown
-from datamodules.folders import expand_home
+from datamodules.folders import checksums_of, expand_home
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -87,6 +87,11 @@ class TextCSV(TensorDataModule):
             "embedding_dim": self.embedding_dim,
             "max_length": self.max_length,
         }
+
+    @property
+    def checksums(self) -> dict[str, str]:  # type: ignore[override]
+        """The MD5 of the file, if there is one."""
+        return checksums_of([self.path]) if self.path else {}
 
     def load_splits(self) -> dict[str, Split]:
         """Read the file, split it, and build the vocabulary of the training sentences."""

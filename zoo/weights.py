@@ -54,6 +54,7 @@ class Card:
         class_names: Names of the classes, in the order of the logits.
         dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
             are not the published ones of their name, if any.
+        files: MD5 of what is in each of the data's files, by its name.
         split_sizes: Examples in train, val and test.
         metrics: Measured on these very weights, by `metric/split`.
         precision: In which precision they were measured, as Lightning calls it.
@@ -79,6 +80,7 @@ class Card:
     summary: str = ""
     source: str = ""
     dataset: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     split_sizes: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     precision: str = "32-true"

@@ -9,7 +9,7 @@ import torch
 from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
-from datamodules.folders import data_folder, expand_home
+from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.tabular import generated, profile, splits, statistics, store, targets
 from datamodules.tabular.build import Pass
 from datamodules.tabular.plan import Wanted
@@ -181,6 +181,12 @@ class Tabular(TensorDataModule):
     def profile_markdown(self) -> str:
         """The profile for TensorBoard, with a table of all features."""
         return profile.as_markdown(self._profile, self.preprocessing)
+
+    @property
+    def checksums(self) -> dict[str, str]:  # type: ignore[override]
+        """The MD5 of each file that the table was read from; none if it was made by formula."""
+        _ = self.splits
+        return checksums_of(self.files) if self.origin == "real" else {}
 
     @property
     def first_metrics(self) -> list[str]:

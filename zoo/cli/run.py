@@ -230,6 +230,7 @@ class Training:
             source=recipe.source,
             pretrained=recipe.pretrained or {},
             dataset=dataset_of(self.data),
+            files=dict(self.data.checksums),
             split_sizes={split: len(x) for split, (x, _) in self.data.splits.items()},
             metrics={name: round(value, 6) for name, value in self.metrics.items()},
             precision=self.trainer.precision,
