@@ -1,7 +1,8 @@
 """The datamodule that every other one extends: in-memory tensors in, batches out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class TensorDataModule(LightningDataModule):
     origin: str = "generated"
     #: Files that are not the published ones of their name, so that figures cannot be compared.
     unpublished_files: Sequence[str] = ()
+    #: MD5 of what is in each file that was read, unpacked, by the file's name.
+    checksums: Mapping[str, str] = MappingProxyType({})
     #: One weight per class for the loss, or None.
     class_weights: list[float] | None = None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import shutil
 import socket
 import tempfile
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from datamodules.base import Split, TensorDataModule, hold_out
 from datamodules.errors import UserError
+from datamodules.folders import data_folder
 from datamodules.idx import first_line, md5_of, read_idx
 
 Source = Literal["auto", "real", "synthetic"]
@@ -43,9 +43,10 @@ class ImageDataModule(TensorDataModule):
     Args:
         data_dir: Folder with the IDX files, plain or gzipped, in torchvision's layout
             (`NAME/raw/...`) or directly inside. Default: the environment variable ZOO_DATA_DIR,
-            else `data`.
-        source: `auto` takes the real files, else downloads them, else draws synthetic images and
-            says so; `real` never falls back; `synthetic` never touches the network.
+            else `data`. A download goes there, too.
+        source: `auto` takes the real files, else downloads them, else, if nobody named a folder,
+            draws synthetic images and says so; `real` never falls back; `synthetic` never touches
+            the network.
         val_size: Training images held out for validation, as a number or a fraction. Default: one
             in twelve, which is 5,000 of the real 60,000.
         normalize: Let the model subtract the training images' mean and divide by their standard
@@ -98,7 +99,7 @@ class ImageDataModule(TensorDataModule):
             raise UserError(
                 f"--data.examples_per_class must be at least 1, not {examples_per_class}."
             )
-        self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
+        self.data_dir, self.data_dir_named_by = data_folder(data_dir)
         self.source = source
         self.val_size = 1 / 12 if val_size is None else val_size
         self.normalize = normalize
@@ -106,6 +107,7 @@ class ImageDataModule(TensorDataModule):
         self.examples_per_class = examples_per_class
         self.positive_classes = positive_classes
         self.unpublished_files: list[str] = []
+        self.checksums: dict[str, str] = {}
         if positive_classes:
             self.task = "binary"
 
@@ -165,12 +167,13 @@ class ImageDataModule(TensorDataModule):
         if not reason:
             self.origin = "real"
             return self._read("train"), self._read("test")
-        if self.source == "real":
+        if self.source == "real" or self.data_dir_named_by:
+            named = f", which {self.data_dir_named_by} names," if self.data_dir_named_by else ""
             raise UserError(
-                f"{self.name} is not in '{self.data_dir}' and cannot be downloaded ({reason}). "
-                f"Put {', '.join(n for pair in FILES.values() for n in pair)} (plain or .gz) into "
-                f"'{self.data_dir / self.name / 'raw'}', or name their folder with "
-                "--data.data_dir or ZOO_DATA_DIR."
+                f"{self.name} is not in '{self.data_dir}'{named} and cannot be downloaded "
+                f"({reason}). Put {', '.join(n for pair in FILES.values() for n in pair)} (plain "
+                f"or .gz) into '{self.data_dir / self.name / 'raw'}', or name their folder with "
+                "--data.data_dir or ZOO_DATA_DIR; --data.source synthetic asks for drawn images."
             )
         return self._draw(f"no files in '{self.data_dir}', and no download: {reason}")
 
@@ -186,6 +189,15 @@ class ImageDataModule(TensorDataModule):
             stacklevel=2,
         )
         return synthetic.draw(self.drawn_as, "train"), synthetic.draw(self.drawn_as, "test")
+
+    def _refuse_files_of_others(self, path: Path, digest: str) -> None:
+        """Refuse a published file of another dataset, as all name their files alike."""
+        for other in ImageDataModule.__subclasses__():
+            if digest in (md5 for pair in other.published_md5.values() for md5 in pair):
+                raise UserError(
+                    f"'{path}' is {other.name}'s file, not {self.name}'s: the names are the same. "
+                    f"Put {self.name}'s into a folder of their own, such as '{self.name}/raw'."
+                )
 
     # Finding, downloading and reading the IDX files
 
@@ -218,6 +230,7 @@ class ImageDataModule(TensorDataModule):
 
         raw = self.data_dir / self.name / "raw"
         timeout = socket.getdefaulttimeout()
+        made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             raw.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=raw) as folder:
@@ -236,10 +249,9 @@ class ImageDataModule(TensorDataModule):
                     f"missing, and cannot be downloaded ({first_line(error)}). Add it, or pass "
                     "--data.source synthetic."
                 ) from error
-            with contextlib.suppress(OSError):  # leave no empty folders behind
-                raw.rmdir()
-                raw.parent.rmdir()
-                self.data_dir.rmdir()
+            for folder in made:
+                with contextlib.suppress(OSError):  # leave no empty folder of ours behind
+                    folder.rmdir()
             return " ".join(str(error).split())[:200]
         finally:
             socket.setdefaulttimeout(timeout)
@@ -253,8 +265,10 @@ class ImageDataModule(TensorDataModule):
         for path, digest, published in zip(
             (images_path, labels_path), found, self.published_md5[split], strict=True
         ):
+            self.checksums[path.name.removesuffix(".gz")] = digest
             if digest != published:
-                self.unpublished_files.append(path.name)
+                self._refuse_files_of_others(path, digest)
+                self.unpublished_files.append(path.name.removesuffix(".gz"))
                 warnings.warn(
                     f"'{path}' is not the published file of {self.name}: the MD5 of its content "
                     f"is {digest}, not {published}. Figures measured on it cannot be compared "

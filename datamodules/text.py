@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ from torch import Tensor
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
+from datamodules.folders import checksums_of, expand_home
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -55,6 +55,8 @@ class TextCSV(TensorDataModule):
         for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
             if value < 1:
                 raise UserError(f"--data.{option} must be at least 1, not {value}.")
+        if path is not None and not str(path).strip():
+            raise UserError("--data.path is empty; name a CSV file, or leave it out.")
         self.path = path
         self.text, self.label = text, label
         self.max_length = max_length
@@ -87,6 +89,11 @@ class TextCSV(TensorDataModule):
             "max_length": self.max_length,
         }
 
+    @property
+    def checksums(self) -> dict[str, str]:  # type: ignore[override]
+        """The MD5 of the file, if there is one."""
+        return checksums_of([self.path]) if self.path else {}
+
     def load_splits(self) -> dict[str, Split]:
         """Read the file, split it, and build the vocabulary of the training sentences."""
         frame = self._read() if self.path else generated_reviews(4000, self.seed)
@@ -107,7 +114,7 @@ class TextCSV(TensorDataModule):
 
     def _read(self) -> pd.DataFrame:
         try:
-            frame = pd.read_csv(Path(self.path).expanduser(), dtype=str, keep_default_na=False)
+            frame = pd.read_csv(expand_home(self.path), dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
             raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
         for column, option in ((self.text, "text"), (self.label, "label")):

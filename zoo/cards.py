@@ -3,15 +3,18 @@
 Importing it imports no torch.
 """
 
+import functools
 import hashlib
 import json
 import math
 import struct
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datamodules.files import atomic_write
+from datamodules.folders import expand_home
 from zoo.classes import check_names
 from zoo.errors import UserError
 from zoo.learning import ClassSpec
@@ -37,6 +40,7 @@ class Card:
         class_names: Names of the classes, in the order of the logits.
         dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
             are not the published ones of their name, if any.
+        files: MD5 of what is in each of the data's files, by its name.
         split_sizes: Examples in train, val and test.
         metrics: Measured on these very weights, by `metric/split`.
         precision: In which precision they were measured, as Lightning calls it.
@@ -47,6 +51,8 @@ class Card:
         seconds: Training time.
         device: Where that was.
         torch_version: With which torch.
+        weights: Name or path (`source`) and `sha256` of the weights that this training started
+            from; empty if from scratch.
         recipe: The whole recipe, as it ran.
         golden_logits: What the shipped weights give for the network's `example_input_array`.
         license: Of the weights.
@@ -61,6 +67,7 @@ class Card:
     summary: str = ""
     source: str = ""
     dataset: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     split_sizes: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     precision: str = "32-true"
@@ -71,6 +78,7 @@ class Card:
     seconds: float | None = None
     device: str = ""
     torch_version: str = ""
+    weights: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     golden_logits: list[list[float]] = field(default_factory=list)
     license: str = "Apache-2.0"
@@ -126,8 +134,11 @@ def card_path(weights: Path) -> Path:
 
 
 def weights_path(path: str | Path) -> Path:
-    """Return the weights file that a file, a run directory or a model's name stands for."""
-    path = Path(path).expanduser()
+    """Return the weights file that a file, a run directory or a model's name stands for.
+
+    Where the zoo ships another recipe's weights for that name, that is said on stderr.
+    """
+    path = expand_home(path)
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
@@ -158,15 +169,27 @@ def read_verified(path: Path) -> bytes:
     return content
 
 
-def pretrained_path(name: str) -> Path:
-    """Return the weights that the zoo ships for a name: its own, else tuned, else documented."""
+def pretrained_path(name: str, tell: bool = True) -> Path:
+    """Return the weights that the zoo ships for a name: its own, else tuned, else documented.
+
+    Args:
+        name: A name of the zoo.
+        tell: Say on stderr, once, if they are another recipe's.
+    """
     for candidate in (name, f"{name}.tuned", f"{name}.documented"):
         path = PRETRAINED / f"{candidate}.safetensors"
         if path.parent == PRETRAINED and path.exists():
+            if tell and path.stem.removesuffix(".documented") != name.removesuffix(".documented"):
+                _say_once(f"{name}: the zoo's weights for it are those of {path.stem}.")
             return path
     find_recipe(name)
     known = ", ".join(list_models(pretrained=True)) or "none"
     raise UserError(f"The zoo has no weights for {name}; it has them for {known}.")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def read_description(content: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Measure saved weights again, on the data that their card names."""
 
 import inspect
+import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -23,16 +24,21 @@ from zoo.weights import load_weights
 # split ever has. A table of millions would take as long again as an epoch of its training.
 MOST_TRAIN_EXAMPLES = 60_000
 
+# Two figures are the same if they differ by less than this, for figures above 1 by this share of
+# them: sums in another order differ by 1e-6, one example of 10,000 by 1e-4.
+TOLERANCE = 5e-5
+
 
 def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
     """Make the datamodule whose splits a card's metrics are of.
 
     Args:
         card: The card.
-        data_dir: Folder with the data; that of the card's recipe if None.
+        data_dir: Folder with the data; that of the card's recipe if None. Its files are read also
+            if the card's data were drawn.
 
     Raises:
-        UserError: If the card names no data.
+        UserError: If the card names no data, or they are not in that folder.
     """
     place = f"The card of '{card.name}'"
     spec = card.recipe.get("data") if isinstance(card.recipe, dict) else None
@@ -45,10 +51,10 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
     # Nothing is augmented in an evaluation, so nothing else need be made; and where to keep a copy
     # of a table on disk is not a card's to say.
     options = {k: v for k, v in arguments.items() if k not in ("augment", "cache_dir")}
-    if data_dir and "data_dir" not in inspect.signature(data_class).parameters:
-        raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
-    if data_dir:
-        options["data_dir"] = data_dir
+    if data_dir is not None:
+        if "data_dir" not in inspect.signature(data_class).parameters:
+            raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
+        options |= {"data_dir": data_dir, "source": "real"}
     return instantiate({**spec, "init_args": options}, TensorDataModule, find)
 
 
@@ -121,7 +127,7 @@ def measure_run(
         if has_split(data, split) and (split == "test" or limit != 0):
             for values in evaluate(model, datamodule=data, verbose=False):
                 measured |= values
-    count = len(batches.x) if isinstance(batches, TensorBatches) else 0
+    count = len(batches.y) if isinstance(batches, TensorBatches) else 0
     return {name: float(value) for name, value in measured.items()}, count
 
 
@@ -140,8 +146,82 @@ def _train_batches(trainer: pl.Trainer, data: pl.LightningDataModule) -> Any:
         # What this is for is to see whether just these can be learned by heart.
         index = loader.indices()[: int(trainer.num_training_batches) * loader.batch_size]
         x, y = take(x, index), take(y, index)
-    elif len(x) > MOST_TRAIN_EXAMPLES:
-        index = torch.arange(MOST_TRAIN_EXAMPLES) * len(x) // MOST_TRAIN_EXAMPLES
+    elif len(y) > MOST_TRAIN_EXAMPLES:
+        index = torch.arange(MOST_TRAIN_EXAMPLES) * len(y) // MOST_TRAIN_EXAMPLES
         x, y = take(x, index), take(y, index)
     size = max(data.batch_size, EVALUATION_BATCH_SIZE)
     return TensorBatches(x, y, size, rank=trainer.global_rank, world_size=trainer.world_size)
+
+
+def compare(
+    card: Card, data: TensorDataModule, measured: dict[str, float], recorded: dict[str, float]
+) -> str:
+    """Say how figures differ from those of the card, and the likely reason.
+
+    Args:
+        card: The card of the weights.
+        data: What `measured` was measured on.
+        measured: Figures by their names.
+        recorded: The card's.
+
+    Returns:
+        A paragraph; nothing if the figures are the same, and the data, too.
+    """
+    differing = [
+        name
+        for name in measured.keys() & recorded.keys()
+        if not math.isclose(measured[name], recorded[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        and not (math.isnan(measured[name]) and math.isnan(recorded[name]))
+    ]
+    changes = data_changes(card, data)
+    if not differing and not changes:
+        return ""
+    if not differing:
+        return f"The figures are the card's, but the data are not: {'; '.join(changes)}."
+    names = ", ".join(name for name in measured if name in differing)
+    if not changes:
+        if not card.files and data.checksums:
+            changes.append("the card does not say which files it was measured on")
+        here = "cuda" if torch.cuda.is_available() else "cpu"
+        if (card.device[:3] == "cpu") != (here == "cpu"):
+            changes.append(f"the card's device was {card.device}")
+        if card.precision != "32-true":
+            changes.append(f"the card's precision is {card.precision}, which rounds by device")
+        if card.torch_version != torch.__version__:
+            changes.append(f"the card's torch was {card.torch_version}, here {torch.__version__}")
+    why = "; ".join(changes) or "nothing that the card records"
+    return f"Other figures than the card's: {names}. The likely reason: {why}."
+
+
+def data_changes(card: Card, data: TensorDataModule) -> list[str]:
+    """Return in what data differ from those that a card's metrics were measured on.
+
+    Files are told apart by their checksums; of a card without them, by whether they are the
+    published ones of their name.
+    """
+    origin = card.dataset.get("origin", data.origin)
+    if origin != data.origin:
+        return [f"the card's data are {origin}, these are {data.origin}"]
+    changes = []
+    if card.files:
+        here, then = set(data.checksums.values()), set(card.files.values())
+        others = {n: None for n, md5 in data.checksums.items() if md5 not in then}
+        others |= {n: None for n, md5 in card.files.items() if md5 not in here}
+        if others:
+            changes.append(f"{', '.join(others)}: not the files of the card, by their checksums")
+    else:
+        listed = card.dataset.get("unpublished_files", "").split(", ")
+        then, here = {n.removesuffix(".gz") for n in listed if n}, set(data.unpublished_files)
+        groups = {
+            "the card's were not the published ones, these are": then - here,
+            "the card's were the published ones, these are not": here - then,
+            "neither the card's nor these are the published ones, so they may be others": then
+            & here,
+        }
+        changes += [f"{', '.join(sorted(names))}: {how}" for how, names in groups.items() if names]
+    sizes = {split: len(y) for split, (_, y) in data.splits.items()}
+    return changes + [
+        f"{split} has {sizes[split]:,} examples, not {count:,}"
+        for split, count in card.split_sizes.items()
+        if split in sizes and sizes[split] != count
+    ]

@@ -26,6 +26,11 @@ class Pixels(nn.Module):
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
         self.scaled_only = mean == 0.0 and std == 1.0
+        self.register_load_state_dict_post_hook(Pixels._take_up_loaded)
+
+    def _take_up_loaded(self, _: Any) -> None:
+        """Follow loaded numbers: weights may scale otherwise than the data they now train on."""
+        self.scaled_only = self.mean.item() == 0.0 and self.std.item() == 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled images in the dtype of the network."""

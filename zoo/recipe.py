@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.folders import expand_home
 from zoo.classes import may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import SETTINGS, ClassSpec
@@ -63,7 +64,7 @@ class Recipe:
             the `lowest_loss` (which tells more where few rows validate), or the `last` ones, as
             the documents' plain loops do.
         seed_everything: Seed of everything that is drawn.
-        weights: Weights to start from: a name of the zoo, a run directory or a file.
+        weights: Name or path (`source`) and `sha256` of the weights that training starts from.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Recipe:
     note: str = ""
     select: str = "best"
     seed_everything: int = 0
-    weights: str | None = None
+    weights: dict[str, str] | None = None
 
     @property
     def architecture(self) -> str:
@@ -114,7 +115,7 @@ def find_recipe(name: str) -> Recipe:
         UserError: If there is none, with the nearest names; or if the file is no recipe.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = expand_home(name)
         if not path.is_file():
             raise UserError(f"There is no recipe file '{name}'.")
         recipe = read_recipe(path)
@@ -174,6 +175,11 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
         raise unknown("selection of weights called", str(content["select"]), SELECTIONS)
     if not isinstance(content.get("seed_everything", 0), int):
         raise UserError(f"`seed_everything:` in {place} is not a whole number.")
+    if (start := content.get("weights")) is not None:
+        start = {"source": start} if isinstance(start, str) else start
+        if not isinstance(start, dict) or not {"source"} <= set(start) <= {"source", "sha256"}:
+            raise UserError(f"`weights:` in {place} needs `source:` with a name, a run or a file.")
+        checked["weights"] = {key: str(value) for key, value in start.items()}
     return Recipe(**checked)
 
 

@@ -15,7 +15,8 @@ from zoo.initialization import initialize
 from zoo.learning import SETTINGS, ClassSpec, Learning
 from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
-from zoo.weights import load_weights
+from zoo.run_recipe import start_from_weights
+from zoo.weights import load_backbone, load_weights
 
 
 def create_datamodule(name: str, **overrides: Any) -> LightningDataModule:
@@ -46,7 +47,9 @@ def create_model(
 
     Args:
         name: A name of `list_models()`, or the path of a recipe file.
-        pretrained: Load the weights that the zoo ships.
+        pretrained: Load the weights that the zoo ships for that name: its own, else those of
+            `NAME.tuned`, which is said on stderr. How the network learns stays `NAME`'s, except
+            for a teacher, which is loaded only if it is passed.
         classes: Names of the classes of a new task. With `pretrained` this always gives a new,
             untrained head, also when the number of classes is the same as before.
         num_classes: Their number, instead of their names.
@@ -75,11 +78,20 @@ def create_model(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        model = load_weights(pretrained_path(name), trust=trust, **overrides)
+        dropout = {k: v for k, v in recipe.model["init_args"].items() if "dropout" in k}
+        model = load_weights(pretrained_path(name), trust=trust, **{**dropout, **overrides})
+        # A teacher is a second network to load, of use to few who open weights: those pass it.
+        recipe = replace(recipe, learning={**recipe.learning, "teacher": None})
     else:
-        network = class_at(recipe.model["class_path"], ZooModule)
-        datamodule = datamodule or create_datamodule(name)
-        model = network(spec_of(datamodule), **{**recipe.model["init_args"], **overrides})
+        spec = spec_of(datamodule or create_datamodule(name))
+        if recipe.weights:  # a run's config.yaml: it started from weights
+            recipe = start_from_weights(recipe)
+            arguments = {**recipe.model["init_args"], **overrides}
+            model, start = load_backbone(recipe.weights["source"], spec, **arguments)
+            print(start, file=sys.stderr)
+        else:
+            network = class_at(recipe.model["class_path"], ZooModule)
+            model = network(spec, **{**recipe.model["init_args"], **overrides})
     if count is not None:
         known = model.class_names
         model.reset_head(count, classes)
@@ -94,7 +106,7 @@ def create_model(
     asked |= {"lr_scheduler": lr_scheduler} if lr_scheduler else {}
     with trusting(trust):
         let_learn(model, learning_of(recipe, **asked), asked)
-    if not pretrained:
+    if not pretrained and not recipe.weights:
         initialize(model, model.learning.init)
     return model
 
@@ -139,5 +151,8 @@ def let_learn(
 
 
 def model_card(name: str) -> Card:
-    """Return the card of shipped weights: how good they are, and how that was measured."""
+    """Return the card of shipped weights: how good they are, and how that was measured.
+
+    Its `name` is that of the weights: for `mnist_net` the zoo ships those of `mnist_net.tuned`.
+    """
     return read_card(card_path(pretrained_path(name)))

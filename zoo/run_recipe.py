@@ -3,16 +3,26 @@
 Importing it imports no torch.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from datamodules.folders import expand_home
 from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
 from zoo.classes import check_names, may_name
-from zoo.errors import unknown
+from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
-from zoo.recipe import CLASS_KEYS, DATAMODULES, Recipe, find_recipe, make_recipe, read_yaml
+from zoo.recipe import (
+    CLASS_KEYS,
+    DATAMODULES,
+    RECIPES,
+    Recipe,
+    find_recipe,
+    make_recipe,
+    read_yaml,
+)
 
 # What a card may say of the trainer: numbers, no classes and no folders.
 TRAINER_OF_CARD = (
@@ -48,29 +58,69 @@ def choose_recipe(
         UserError: If there is no such recipe, no such data, or no such weights.
     """
     content: dict[str, Any] = {}
+    own: dict[str, Any] = {}  # arguments of the network that are the user's
     path = None
     if name is None and weights is not None and not configs:
         content = _recipe_of_card(weights)
     if name is not None:
         recipe = find_recipe(name)
         path = recipe.path
+        if path.parent != RECIPES:
+            own |= recipe.model["init_args"]
         content = {k: getattr(recipe, k) for k in Recipe.__dataclass_fields__ if k != "path"}
     for config in configs:
-        content = _merge(content, read_yaml(Path(config).expanduser()))
+        changes = _merge({}, read_yaml(expand_home(config)))
+        content, path = _merge(content, changes), None
+        own |= (changes.get("model") or {}).get("init_args") or {}
         may_name(content)
-        path = None
     content.setdefault("name", Path(configs[-1]).stem if configs else "")
     recipe = make_recipe(content, path)
     if data is not None:
         recipe = replace(recipe, data=other_data(data, recipe))
-    if pretrained and weights is None:
-        weights = str(pretrained_path(recipe.name).stem)
-    weights = weights or recipe.weights
-    if weights is None:
+    start = {"source": weights} if weights is not None else recipe.weights
+    if pretrained and start is None:
+        start = {"source": pretrained_path(recipe.name, tell=False).stem}
+    if start is None:
         return recipe
+    return start_from_weights(replace(recipe, weights=start), own)
+
+
+def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a recipe with the structure of the weights that its training starts from.
+
+    Args:
+        recipe: The recipe, which names its weights. How the network learns stays its own, and so
+            does its dropout.
+        own: Arguments of the network that the user gave, those of the recipe if None. They stay
+            too; `zoo.weights.load_backbone` refuses what of them contradicts the weights.
+
+    Raises:
+        UserError: If there are no such weights, they have another sha256 than the recipe says, or
+            they are of another class of network.
+    """
+    path = weights_path(recipe.weights["source"])
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    start = {"sha256": found, **recipe.weights}
+    if start["sha256"] != found:
+        raise UserError(
+            f"This run started from {start['source']} with the sha256 {start['sha256'][:12]}...; "
+            f"now it has {found[:12]}.... To start from that one, remove the sha256 from the "
+            "configuration."
+        )
+    structure, model = read_structure(path), recipe.model
+    if structure["class_path"] != model["class_path"]:
+        classes = (s["class_path"].rpartition(".")[2] for s in (structure, model))
+        raise UserError(
+            "The weights '{}' are of a {}, not of a {}: they cannot be a start for it.".format(
+                start["source"], *classes
+            )
+        )
+    own = model["init_args"] if own is None else own
+    arguments = {k: v for k, v in structure["init_args"].items() if "dropout" not in k}
+    dropout = {k: v for k, v in model["init_args"].items() if "dropout" in k}
     # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
-    structure = read_structure(weights_path(weights))
-    return replace(recipe, weights=weights, model=structure)
+    model = {**model, "init_args": {**arguments, **dropout, **own}}
+    return replace(recipe, weights=start, model=model)
 
 
 def _recipe_of_card(weights: str) -> dict[str, Any]:

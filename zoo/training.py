@@ -168,7 +168,7 @@ class Training:
         spec, arguments = spec_of(self.data), self.settings.model_arguments
         self.start = ""
         if self.recipe.weights:
-            model, self.start = load_backbone(self.recipe.weights, spec, **arguments)
+            model, self.start = load_backbone(self.recipe.weights["source"], spec, **arguments)
         else:
             model = class_at(self.recipe.model["class_path"])(spec, **arguments)
         learning = self.settings.learning
@@ -357,6 +357,8 @@ class Training:
             name=self.recipe.name,
             summary=self.recipe.summary,
             source=self.recipe.source,
+            weights=self.recipe.weights or {},
+            files=dict(getattr(self.data, "checksums", {})),
             dataset=dataset_of(self.data),
             split_sizes=self.split_sizes(),
             metrics={name: round(value, 6) for name, value in run.metrics.items()},

@@ -121,11 +121,45 @@ def load_weights(
             model = network(spec, **{**arguments, **overrides})
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
+    state = _renumbered(state, model.state_dict())
     mismatch = describe_mismatch(model.state_dict(), state)
     if mismatch:
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
+    _require_same_structure(path.stem, arguments, overrides)
     model.load_state_dict(state)
     return model.eval()
+
+
+def _require_same_structure(name: str, made_with: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse arguments that would make another network than the one that weights are of.
+
+    Dropout is no part of its structure.
+    """
+    for argument in sorted(made_with.keys() & asked.keys()):
+        made, wanted = (json.loads(json.dumps(v[argument])) for v in (made_with, asked))
+        if made != wanted and "dropout" not in argument:  # as the file has them: tuples are lists
+            raise UserError(
+                f"The weights '{name}' are of a network with {argument} {made}, not {wanted}: "
+                f"leave {argument} out, or train from scratch."
+            )
+
+
+def _renumbered(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return tensors by a network's own names if the order alone tells which is which.
+
+    Dropout that is off leaves no layer, so the layers behind it have other numbers than with it.
+    """
+
+    def number_and_word(name: str) -> list[tuple[int, str]]:
+        return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
+
+    def looks(tensors: dict[str, Any], name: str) -> tuple[Any, ...]:
+        return tensors[name].shape, *(word for _, word in number_and_word(name))
+
+    own_names, names = (sorted(tensors, key=number_and_word) for tensors in (own, state))
+    if [looks(own, name) for name in own_names] != [looks(state, name) for name in names]:
+        return state
+    return {own_name: state[name] for own_name, name in zip(own_names, names, strict=True)}
 
 
 def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Network, str]:
@@ -146,20 +180,24 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
         UserError: If the weights do not fit these data.
     """
     source = load_weights(path)
-    name = str(path) if Path(path).exists() else Path(path).stem
+    name = str(path) if Path(path).exists() else weights_path(path).stem
+    arguments = {key: value for key, value in source.hparams.items() if key != "spec"}
+    _require_same_structure(name, arguments, overrides)
     same_input = read_the_same(source.spec.preprocessing, spec.preprocessing)
     if same_input:  # pixels are then scaled as the weights are used to
         target = {k: v for k, v in spec.preprocessing.items() if k == "target"}
         kept = {k: v for k, v in source.spec.preprocessing.items() if k != "target"}
         spec = replace(spec, preprocessing={**kept, **target})
+    # A regression has no classes: its head is for numbers of the same mean and deviation.
     same_head = (source.spec.task, source.class_names) == (spec.task, list(spec.class_names))
     same_head &= source.spec.preprocessing.get("target") == spec.preprocessing.get("target")
-    arguments = {key: value for key, value in source.hparams.items() if key != "spec"}
+    same_head &= bool(source.class_names) or same_input
     model = type(source)(spec, **{**arguments, **overrides})
     new = (() if same_head else ("head.", "target_")) + (() if same_input else ("preprocess.",))
     own, state = model.state_dict(), source.state_dict()
-    loaded = {k: v for k, v in state.items() if not k.startswith(new)} if new else state
-    rest = {k: v for k, v in own.items() if k.startswith(new)} if new else {}
+    loaded = {k: v for k, v in state.items() if not k.startswith(new)}
+    rest = {k: v for k, v in own.items() if k.startswith(new)}
+    loaded = _renumbered(loaded, {k: v for k, v in own.items() if k not in rest})
     if mismatch := describe_mismatch(own, {**rest, **loaded}):
         raise UserError(f"The weights of '{name}' do not fit this data: {mismatch}")
     model.load_state_dict({**rest, **loaded})

@@ -1,6 +1,5 @@
 """The datamodule for tables: a CSV of any shape becomes training data in one command."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
+from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.tabular import generated, profile, splits, statistics, store, targets
 from datamodules.tabular.build import Pass
 from datamodules.tabular.plan import Wanted
@@ -67,7 +67,8 @@ class Tabular(TensorDataModule):
         data_dir: Where relative paths are looked up besides the working directory. Default: the
             environment variable ZOO_DATA_DIR, else `data`.
         source: `real` reads files only; `synthetic` makes a table by formula in place of one of the
-            built-in tables; `auto` does so, with a warning, if that file is not there.
+            built-in tables; `auto` does so, with a warning, if that file is not there and nobody
+            named a folder for it.
         batch_size: Rows in a training batch; `auto` takes 8 to 1,024, growing with the table.
         seed: Seed of the splits; the order of the training rows follows `seed_everything`.
         shuffle: Draw a new order of the training rows every epoch.
@@ -135,8 +136,8 @@ class Tabular(TensorDataModule):
             "bins": bins,
         }
         self.cache, self.source = cache, source
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
-        self.data_dir = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or "data").expanduser()
+        self.cache_dir = expand_home(cache_dir) if cache_dir else None
+        self.data_dir, self.data_dir_named_by = data_folder(data_dir)
         self._preprocessing: dict[str, Any] = {}
         self._task, self._class_names = "", []
         self._class_weights: list[float] | None = None
@@ -180,6 +181,12 @@ class Tabular(TensorDataModule):
     def profile_markdown(self) -> str:
         """The profile for TensorBoard, with a table of all features."""
         return profile.as_markdown(self._profile, self.preprocessing)
+
+    @property
+    def checksums(self) -> dict[str, str]:  # type: ignore[override]
+        """The MD5 of each file that the table was read from; none if it was made by formula."""
+        _ = self.splits
+        return checksums_of(self.files) if self.origin == "real" else {}
 
     @property
     def first_metrics(self) -> list[str]:
@@ -235,7 +242,7 @@ class Tabular(TensorDataModule):
 
     def _table(self) -> Table:
         folders = [self.data_dir, self.data_dir / "csv"]
-        files, made = generated.locate(self.paths, folders, self.source)
+        files, made = generated.locate(self.paths, folders, self.source, self.data_dir_named_by)
         self.origin = "synthetic" if made else "real"
         if not self.wanted["target"]:
             if self.paths["all"] != generated.DEFAULT:

@@ -83,19 +83,23 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 }
 
 
-def stand_in(path: str | list[str], folders: list[Path], source: str) -> Path | None:
+def stand_in(
+    path: str | list[str], folders: list[Path], source: str, named_by: str = ""
+) -> Path | None:
     """Return the table made by formula that stands in for a built-in table's file.
 
     Args:
         path: What the user named.
         folders: Where the file is looked up besides the working directory.
         source: `real`, `synthetic` or `auto`.
+        named_by: What names the first of the folders, if somebody does.
 
     Returns:
         Its file in the user's cache folder, or None if the real one is to be read.
 
     Raises:
-        UserError: If `synthetic` is asked for a table that is not built in.
+        UserError: If `synthetic` is asked for a table that is not built in, or if the file is not
+            in a folder that somebody named: it never stands in for that.
     """
     if not isinstance(path, str) or path not in TABLES:
         if source == "synthetic":
@@ -107,6 +111,14 @@ def stand_in(path: str | list[str], folders: list[Path], source: str) -> Path | 
     there = any((folder / path).exists() for folder in [Path(), *folders])
     if source == "real" or (source == "auto" and there):
         return None
+    # Without a path there is no file to look for, unless a folder was given with the data.
+    expected = path != DEFAULT or named_by == "--data.data_dir"
+    if source == "auto" and named_by and expected:
+        which = "no --data.path says which table of" if path == DEFAULT else f"no {path} in"
+        raise UserError(
+            f"There is {which} '{folders[0]}', which {named_by} names. Give --data.path FILE "
+            "--data.target COLUMN; --data.source synthetic asks for a table made by formula."
+        )
     reason = "--data.source synthetic asks for it" if source == "synthetic" else "no such file"
     if path == DEFAULT:
         reason = "no --data.path is given"
@@ -121,7 +133,10 @@ def stand_in(path: str | list[str], folders: list[Path], source: str) -> Path | 
 
 
 def locate(
-    paths: dict[str, str | list[str] | None], folders: list[Path], source: str
+    paths: dict[str, str | list[str] | None],
+    folders: list[Path],
+    source: str,
+    named_by: str = "",
 ) -> tuple[list[tuple[str, Path]], bool]:
     """Return role and path of every file, and whether one was made by formula.
 
@@ -129,9 +144,10 @@ def locate(
         paths: What the user named, by role; only `all` may be made.
         folders: Where relative names are looked up besides the working directory.
         source: `real`, `synthetic` or `auto`.
+        named_by: What names the first of the folders, if somebody does.
     """
     files = []
-    made = stand_in(paths["all"], folders, source)
+    made = stand_in(paths["all"], folders, source, named_by)
     for role, path in paths.items():
         if made is not None and role == "all":
             files.append((role, made))

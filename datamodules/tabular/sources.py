@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from datamodules.errors import UserError, nearest
+from datamodules.folders import expand_home
 
 BLOCK = 1 << 22
 # Above this size, fields inside quotation marks are not counted line by line (1 s per 60 MB).
@@ -44,13 +45,15 @@ def find_files(path: str | list[str], folders: list[Path] | None = None) -> list
         raise UserError("--data.path is an empty list; name at least one file.")
     files: list[Path] = []
     for name in map(str, names):
+        if not name.strip():
+            raise UserError("--data.path is empty; name a file, or leave it out.")
         files += _find(name, folders or [])
     return files
 
 
 def _find(name: str, folders: list[Path]) -> list[Path]:
     for folder in [Path(), *folders]:
-        candidate = folder / Path(name).expanduser()
+        candidate = folder / expand_home(name)
         if candidate.is_dir():
             inside = sorted(p.name for p in candidate.iterdir() if p.is_file())[:3]
             example = candidate / (inside[0] if inside else "*.csv")
@@ -67,7 +70,7 @@ def _find(name: str, folders: list[Path]) -> list[Path]:
                 return files
     if glob.has_magic(name):
         raise UserError(f"No file matches '{name}'; check the pattern given to --data.path.")
-    parent = Path(name).expanduser().parent
+    parent = expand_home(name).parent
     beside = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
     close = nearest(Path(name).name, beside)
     advice = f" Did you mean {' or '.join(str(parent / c) for c in close)}?" if close else ""

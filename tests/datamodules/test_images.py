@@ -1,6 +1,7 @@
 """MNIST and FashionMNIST: finding the files, refusing damaged ones, and falling back."""
 
 import gzip
+import hashlib
 import struct
 from pathlib import Path
 
@@ -214,8 +215,85 @@ def test_real_never_falls_back(tmp_path: Path, exists: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_auto_falls_back_on_drawn_images_and_says_why(tmp_path: Path) -> None:
-    data = MNIST(data_dir=str(tmp_path / "none"))
+@pytest.mark.parametrize("how", ["argument", "variable"])
+@pytest.mark.parametrize("what", ["nothing", "empty", "other files", "unwritable"])
+def test_a_folder_that_somebody_names_never_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, what: str
+) -> None:
+    data_dir = tmp_path / "images"
+    if what != "nothing":
+        data_dir.mkdir()
+    if what == "other files":
+        (data_dir / "cat.png").touch()
+    if what == "unwritable":
+        monkeypatch.setattr(Path, "mkdir", refuse_to_write)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setenv("ZOO_DATA_DIR", str(data_dir if how == "variable" else tmp_path))
+    data = MNIST(data_dir=str(data_dir) if how == "argument" else None)
+    with pytest.raises(UserError) as caught:
+        data.setup()
+    message = str(caught.value)
+    named_by = {"argument": "--data.data_dir", "variable": "ZOO_DATA_DIR"}[how]
+    assert f"MNIST is not in '{data_dir}', which {named_by} names" in message
+    assert all(name in message for name in NAMES)
+    assert ("Permission denied" if what == "unwritable" else "unreachable") in message
+    assert "--data.source synthetic" in message
+    assert sorted(tmp_path.rglob("*")) == before  # an empty folder of the user's stays
+
+
+def refuse_to_write(path: Path, *_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_a_download_goes_into_the_folder_that_somebody_names(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(root: str, download: bool) -> None:
+        raw = Path(root, "MNIST", "raw")
+        raw.mkdir(parents=True)
+        for name in NAMES:
+            (raw / name).symlink_to(published / name)
+
+    monkeypatch.setattr(datasets, "MNIST", download)
+    data = MNIST(data_dir=str(tmp_path / "new" / "folder"))
+    data.setup()
+    assert data.origin == "real"
+    assert (tmp_path / "new" / "folder" / "MNIST" / "raw" / NAMES[0]).exists()
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_folder(name: str) -> None:
+    with pytest.raises(UserError, match=r"--data\.data_dir is empty"):
+        MNIST(data_dir=name)
+
+
+def test_a_home_is_put_in_full(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(published.parent))
+    assert len(MNIST(data_dir=f"~/{published.name}").splits["test"][0]) == 10_000
+    with pytest.raises(UserError, match="~nobody_at_all/x"):
+        MNIST(data_dir="~nobody_at_all/x")
+
+
+def test_the_files_of_another_dataset_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MNIST and FashionMNIST name their files alike."""
+    content = (folder / NAMES[3]).read_bytes()
+    published = {**FashionMNIST.published_md5, "test": ("", hashlib.md5(content).hexdigest())}
+    monkeypatch.setattr(FashionMNIST, "published_md5", published)
+    with pytest.raises(UserError, match=f"{NAMES[3]}' is FashionMNIST's file, not MNIST's"):
+        MNIST(data_dir=str(folder)).setup()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_auto_falls_back_on_drawn_images_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    data = MNIST()
     with pytest.warns(SyntheticDataWarning) as warned:
         data.setup()
     message = str(warned[0].message)
@@ -226,7 +304,7 @@ def test_auto_falls_back_on_drawn_images_and_says_why(tmp_path: Path) -> None:
         "val": 1_000,
         "test": 2_000,
     }
-    assert not (tmp_path / "none").exists()  # a failed download leaves no empty folders
+    assert not (tmp_path / "data").exists()  # a failed download leaves no empty folders
 
 
 def test_synthetic_neither_reads_nor_downloads(

@@ -143,7 +143,8 @@ def test_the_embedded_default_says_that_it_is_made_by_formula(monkeypatch, tmp_p
 
 def test_water_without_its_file_is_made_by_formula_unless_only_real_will_do(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
     columns = ["ph", "Sulfate", "Conductivity", "Organic_carbon"]
     options = {"columns": columns, "missing_indicators": False, "scaling": "standard"}
     data = Tabular("water_potability.csv", "Potability", **options)
@@ -154,6 +155,45 @@ def test_water_without_its_file_is_made_by_formula_unless_only_real_will_do(monk
         Tabular("water_potability.csv", "Potability", source="real", **options).setup()
     with pytest.raises(UserError, match="can make"):
         Tabular("mine.csv", "y", source="synthetic").setup()
+
+
+@pytest.mark.parametrize("how", ["argument", "variable"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_that_somebody_names_never_falls_back_on_a_table_made_by_formula(
+    monkeypatch, tmp_path, how, exists
+):
+    folder, options = tmp_path / "tables", {}
+    if exists:
+        folder.mkdir()
+    monkeypatch.setenv("ZOO_DATA_DIR", str(folder if how == "variable" else tmp_path))
+    if how == "argument":
+        options = {"data_dir": str(folder)}
+    with pytest.raises(UserError) as caught:
+        Tabular("water_potability.csv", "Potability", **options).setup()
+    named_by = {"argument": "--data.data_dir", "variable": "ZOO_DATA_DIR"}[how]
+    assert f"There is no water_potability.csv in '{folder}', which {named_by} names" in str(
+        caught.value
+    )
+    with pytest.warns(UserWarning, match="made by formula"):  # unless it is asked for
+        Tabular("water_potability.csv", "Potability", source="synthetic", **options).setup()
+
+
+def test_a_folder_without_the_name_of_a_table_is_not_left_unread_in_silence(tmp_path):
+    with pytest.raises(UserError, match=r"no --data\.path says which table"):
+        Tabular(data_dir=str(tmp_path)).setup()
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_name(name):
+    with pytest.raises(UserError, match=r"--data\.path is empty"):
+        Tabular(name, "y").setup()
+    with pytest.raises(UserError, match=r"--data\.data_dir is empty"):
+        Tabular("mine.csv", "y", data_dir=name)
+
+
+def test_the_home_of_nobody_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"~nobody_at_all/t\.csv"):
+        Tabular("~nobody_at_all/t.csv", "y").setup()
 
 
 def test_a_table_of_your_own_warns_of_nothing(table, people):

@@ -9,7 +9,8 @@ def main(argv: list[str]) -> None:
     """Run `evaluate` with these arguments."""
     parser = argparse.ArgumentParser(
         prog="evaluate",
-        description="Repeat the metrics of a run, or of weights that the zoo ships, on its data.",
+        description="Repeat the metrics of a run, or of weights that the zoo ships, on its data. "
+        "Where they are not those of the card, it is said why: other files, for one.",
     )
     parser.add_argument("weights", metavar="RUN_OR_WEIGHTS", help="run, .safetensors file or name")
     parser.add_argument("--data_dir", "--data.data_dir", help="folder with the data")
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> None:
     path = weights_path(chosen.weights)
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
-    from zoo.evaluation import data_of, measure
+    from zoo.evaluation import compare, data_of, measure
 
     quiet()
     card = read_card(card_path(path))
@@ -30,3 +31,5 @@ def main(argv: list[str]) -> None:
     recorded = by_split(card.metrics).get(chosen.split, {})
     print(f"{card.name} on {type(data).__name__} ({data.origin}), {chosen.split} split\n")
     print(metrics_table({"measured": measured, "card": recorded} if recorded else {"": measured}))
+    if sentence := compare(card, data, measured, recorded):
+        print(f"\n{sentence}")

@@ -59,7 +59,7 @@ def portrait(name: str) -> str:
     lines += ["", table(layer_rows(model), ["layer", "kind", "output shape", "parameters"])]
     weights = None
     with contextlib.suppress(UserError):  # most have none
-        weights = pretrained_path(recipe.name)
+        weights = pretrained_path(recipe.name, tell=False)
     if weights:
         card = read_card(card_path(weights))
         # Figures on other test files than the published ones would mislead.

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from datamodules.folders import expand_home
 from zoo.cli import Trust
 from zoo.errors import UserError
 
@@ -146,7 +147,7 @@ def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    target = Path(name).expanduser()
+    target = expand_home(name)
     if target.is_dir():
         raise UserError(f"--output {target} is a folder; name a file in it.")
     if target.exists() and target.samefile(source):

@@ -43,8 +43,8 @@ def main(argv: list[str]) -> None:
     for i, file in enumerate(files):
         measured = measure(file, ("val", "test"), data=data, precision="32-true")
         metrics = {key: round(float(value), 6) for key, value in measured.items()}
-        described = {"metrics": metrics, "dataset": dataset_of(data), "precision": "32-true"}
-        cards[i] = replace(cards[i], **described)
+        described = {"dataset": dataset_of(data), "files": dict(data.checksums)}
+        cards[i] = replace(cards[i], metrics=metrics, precision="32-true", **described)
     monitored = "loss/val" if "accuracy/val" not in cards[0].metrics else "accuracy/val"
     sign = -1 if monitored.startswith("loss") else 1
     best = max(range(len(cards)), key=lambda i: sign * cards[i].metrics[monitored])

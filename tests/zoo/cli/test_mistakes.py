@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import datasets
 
 Run = Callable[..., Any]
 
@@ -157,6 +158,47 @@ def test_wrong_data_folders_are_named(run_cli: Run, tmp_path: Path, how: str) ->
     assert result.status == 2
     assert str(folder) in result.err
     assert not Path("runs").exists()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    for name in ("MNIST", "FashionMNIST"):
+        monkeypatch.setattr(datasets, name, fail)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("how", ["option", "variable", "config"])
+def test_a_folder_without_the_images_trains_on_no_others(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    argv: list[object] = ["--model", "fashion_ffnn", "--trainer.max_steps", 1]
+    if how == "option":
+        argv += ["--data.data_dir", "elsewhere"]
+    elif how == "variable":
+        monkeypatch.setenv("ZOO_DATA_DIR", "elsewhere")
+    else:
+        (tmp_path / "mine.yaml").write_text("data: {data_dir: elsewhere}")
+        argv += ["--config", "mine.yaml"]
+    result = run_cli("fit", *argv)
+    assert result.status == 2
+    assert "error: FashionMNIST is not in 'elsewhere'" in result.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_run_on_drawn_images_is_not_evaluated_on_them_where_a_folder_is_named(
+    run_cli: Run,
+) -> None:
+    assert run_cli("fit", *FASHION).status == 0
+    (run,) = Path("runs").glob("*/version_*")
+    assert run_cli("evaluate", run).status == 0
+    for folder in ("elsewhere", ""):
+        result = run_cli("evaluate", run, "--data_dir", folder)
+        assert result.status == 2
+        assert ("is not in 'elsewhere'" if folder else "is empty") in result.err
 
 
 def test_what_only_the_first_step_brings_up_is_one_sentence_too(run_cli) -> None:
