@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from datamodules.following import Expected, check, encoding
 from zoo import preprocessing as preprocessing_room
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
@@ -61,6 +62,12 @@ class Network(LightningModule):
             self.hparams["preprocessing"], self.hparams["input_shape"]
         )
         return example.to(self.device)
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """What kind of data the network was made for; `class_names` is None if it names none."""
+        names = ("input_shape", "task", "num_outputs", "class_names", "preprocessing")
+        return {name: self.hparams[name] for name in names}
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -131,10 +138,11 @@ class Network(LightningModule):
         self._set_task(task, num_outputs, class_names)
 
     def _set_task(self, task: TaskName, num_outputs: int, class_names: list[str] | None) -> None:
+        # Classes without names are kept as such: any data with so many of them fit.
+        self.hparams.update(task=task, num_outputs=num_outputs, class_names=class_names)
         if class_names is None:
             count = {"binary": 2, "multiclass": num_outputs, "regression": 0}[task]
             class_names = [str(i) for i in range(count)]
-        self.hparams.update(task=task, num_outputs=num_outputs, class_names=class_names)
         self.class_names = class_names
         self.task = build_task(task)
 
@@ -186,6 +194,19 @@ class Network(LightningModule):
             keep_frozen_layers_in_evaluation(self, self.head)
         return self
 
+    # Data
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that the network would read wrongly; a head without names takes theirs."""
+        data = self.trainer.datamodule
+        if data is None:
+            return
+        check(Expected.by(self), data)
+        names = getattr(data, "class_names", None)
+        if stage == "fit" and self.hparams["class_names"] is None and names:
+            self.class_names = list(names)
+            self.hparams.update(class_names=self.class_names)
+
     # Weights
 
     @classmethod
@@ -229,7 +250,20 @@ class Network(LightningModule):
         checkpoint["frozen"] = self.frozen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Freeze what was frozen when the checkpoint was written, and nothing else."""
+        """Freeze what was frozen when the checkpoint was written, and nothing else.
+
+        Raises:
+            UserError: If it was written with other columns or another vocabulary, whose places
+                mean nothing here.
+        """
+        written = checkpoint.get("hyper_parameters", {}).get("preprocessing")
+        own = self.hparams["preprocessing"]
+        if written and own["kind"] in ("table", "tokens") and encoding(written) != encoding(own):
+            raise UserError(
+                "The checkpoint was written with other columns, categories or words than this "
+                "network has. Go on with the data that it was written with, or load its weights "
+                "with zoo.load_weights or load_from_checkpoint and train those."
+            )
         frozen = set(checkpoint.get("frozen", ()))
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)

@@ -215,16 +215,20 @@ def data_spec(name: str, recipe: Recipe | None = None) -> ClassSpec:
     return {"class_path": DATAMODULES[name], "init_args": arguments}
 
 
-def create_datamodule(name: str, **overrides: Any) -> "TensorDataModule":
+def create_datamodule(
+    name: str, *, like: "ZooModule | None" = None, **overrides: Any
+) -> "TensorDataModule":
     """Make the datamodule of that name, or the one that a network is paired with.
 
     Args:
         name: `mnist`, `fashion_mnist`, ..., or the name of a model.
+        like: A network that was made with other data, by whose columns, scales, vocabularies and
+            classes these are read. A Trainer sees to that by itself.
         overrides: Arguments of the datamodule.
     """
-    if name in DATAMODULES:
-        return instantiate(data_spec(name), **overrides)
-    return instantiate(find_recipe(name).data, **overrides)
+    spec = data_spec(name) if name in DATAMODULES else find_recipe(name).data
+    datamodule = instantiate(spec, **overrides)
+    return datamodule if like is None else datamodule.follow(like)
 
 
 def described_by(datamodule: "TensorDataModule") -> dict[str, Any]:
