@@ -111,8 +111,6 @@ class Pass:
             for name in names
             if name not in everything or everything[name].kind != "numeric"
         }
-        if self.preprocessing is not None:  # as texts, each of which `encode_frame` reads once
-            dtype |= dict.fromkeys(self.columns, "category")
         for role, file in zip(self.roles, self.files, strict=True):
             start = self.kept
             self.last.clear()
@@ -148,6 +146,9 @@ class Pass:
         if self.preprocessing is None:
             block = self._features(chunk)
         else:
+            # True and False in a column of numbers are words, as in `predict`.
+            words = chunk.select_dtypes("bool").columns
+            chunk = chunk.astype(dict.fromkeys(words, "str"))
             of_file = file.decimal, str(file.path), self.anomalies
             block = encode_frame(chunk, self.preprocessing, *of_file).numpy()
         self.report.rows += count

@@ -81,11 +81,11 @@ def answers_of(model: zoo.ZooModule, data: TensorDataModule) -> tuple[np.ndarray
 
 
 def direct(model: zoo.ZooModule, frame: pd.DataFrame) -> torch.Tensor:
-    """Return the network's answers for rows, by nothing but its own preprocessing."""
+    """Return the network's answers for rows as a file has them, by its own preprocessing alone."""
     from datamodules.tabular.encode import encode_frame
 
     with torch.inference_mode():
-        outputs = model(encode_frame(frame, model.hparams["preprocessing"]))
+        outputs = model(encode_frame(frame.astype(str), model.hparams["preprocessing"]))
         predicted = model.task.predict(outputs, model.class_names)
     return predicted["prediction" if model.hparams["task"] == "regression" else "probabilities"]
 
@@ -101,6 +101,7 @@ LAYOUTS = {
     "nothing missing": lambda f: f.dropna().reset_index(drop=True),
     "a class absent": lambda f: f[f["class"] != "low"].reset_index(drop=True),
     "one class": lambda f: f[f["class"] == "mid"].reset_index(drop=True),
+    "words for numbers": lambda f: f.assign(fare=f["fare"] > 20),
     "numbers like words": lambda f: f.assign(fare=f["fare"].map("$ {:.3f}".format)),
 }
 
