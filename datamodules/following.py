@@ -160,7 +160,7 @@ def check(expected: Expected, data: Any) -> None:
         UserError: Which says what does not fit, and what to do.
     """
     # Another LightningDataModule says nothing of its data: whoever wrote it knows what it gives.
-    if not hasattr(data, "preprocessing"):
+    if not all(hasattr(data, name) for name in Expected.__dataclass_fields__):
         return
     expected.require(data.preprocessing["kind"])
     if sentence := disagreement(expected, data):
