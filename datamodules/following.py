@@ -120,7 +120,7 @@ def disagreement(expected: Expected, data: Any) -> str:
         The sentence; nothing if they fit together.
     """
     kind, described = expected.kind, data.preprocessing
-    if kind in ("table", "tokens") and encoding(described) != encoding(expected.preprocessing):
+    if kind in ("table", "tokens") and not same_encoding(described, expected.preprocessing):
         what = "columns, scales or categories" if kind == "table" else "vocabulary"
         return f"These data are encoded with other {what} than the network's."
     if tuple(data.input_shape) != expected.input_shape:
@@ -148,9 +148,27 @@ def disagreement(expected: Expected, data: Any) -> str:
 
 
 def encoding(preprocessing: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a preprocessing tells how raw input becomes numbers."""
+    """Return what of a preprocessing is about raw input."""
     apart = ("target", "embedding_dim")
     return {key: value for key, value in preprocessing.items() if key not in apart}
+
+
+def same_encoding(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether two preprocessings turn the same raw input into the same numbers.
+
+    What is only told of the training rows, and weights of before do not have, makes no difference.
+    """
+
+    def plain(preprocessing: dict[str, Any]) -> dict[str, Any]:
+        told = ("low", "high", "share_missing")
+        entries = {
+            kind: [{k: v for k, v in e.items() if k not in told} for e in preprocessing[kind]]
+            for kind in ("numeric", "categorical")
+            if kind in preprocessing
+        }
+        return {**encoding(preprocessing), **entries}
+
+    return plain(one) == plain(other)
 
 
 def check(expected: Expected, data: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from datamodules.following import Expected, check, encoding
+from datamodules.following import Expected, check, same_encoding
 from zoo import preprocessing as preprocessing_room
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
@@ -258,7 +258,7 @@ class Network(LightningModule):
         """
         written = checkpoint.get("hyper_parameters", {}).get("preprocessing")
         own = self.hparams["preprocessing"]
-        if written and own["kind"] in ("table", "tokens") and encoding(written) != encoding(own):
+        if written and own["kind"] in ("table", "tokens") and not same_encoding(written, own):
             raise UserError(
                 "The checkpoint was written with other columns, categories or words than this "
                 "network has. Go on with the data that it was written with, or load its weights "

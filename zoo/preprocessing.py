@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datamodules.following import same_encoding
 from zoo.errors import UserError
 
 
@@ -66,7 +67,10 @@ def read_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     Pixels are pixels, scaled as each likes; columns and words have places that only their own data
     agree with.
     """
-    return one == other or one["kind"] == other["kind"] == "pixels"
+    if one["kind"] == other["kind"] == "pixels":
+        return True
+    beside = [[p.get(key) for key in ("target", "embedding_dim")] for p in (one, other)]
+    return beside[0] == beside[1] and same_encoding(one, other)
 
 
 def build(preprocessing: dict[str, Any], input_shape: Sequence[int]) -> nn.Module:

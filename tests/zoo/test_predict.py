@@ -12,6 +12,7 @@ import torch
 from datamodules import Tabular
 from zoo import load_weights
 from zoo.architectures import FeedForward
+from zoo.preprocessing import read_the_same
 from zoo.registry import create_datamodule, create_model, described_by, list_models
 from zoo.weights import save_weights
 
@@ -296,6 +297,9 @@ def test_weights_of_before_know_mean_and_deviation_alone(run_cli, weights, peopl
         del entry["low"], entry["high"]
     save_weights(model, tmp_path / "old.safetensors")
     assert told(run_cli, "old.safetensors", people) == {}
+    assert read_the_same(
+        model.hparams["preprocessing"], Tabular("people.csv", "left").preprocessing
+    )
     new = people.assign(age=people["age"].replace(people["age"][1], 1e6))
     assert "far outside training (" in told(run_cli, "old.safetensors", new)["age"]
 
