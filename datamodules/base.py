@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
+from datamodules.following import check, disagreement
 from datamodules.spec import DataSpec, Task
 
 # Inputs and targets; the inputs may be several tensors in a tuple, list or dictionary.
@@ -25,7 +26,8 @@ class TensorDataModule(LightningDataModule):
     """Holds train, val and test as tensors and hands them out in whole batches.
 
     A concrete datamodule implements `load_splits`. What a model must know about the data is its
-    `spec`, there as soon as it is asked for.
+    `spec`, there as soon as it is asked for. Used with a network that was made with other data it
+    reads its own as that network does (see `follow`).
 
     Args:
         batch_size: Examples in a training batch.
@@ -62,6 +64,7 @@ class TensorDataModule(LightningDataModule):
         self.shuffle = shuffle
         self.augment = nn.Sequential(*augment) if augment else None
         self._splits: dict[str, Split] | None = None
+        self._expected: DataSpec | None = None
         self._train_batches: TensorBatches | None = None
         self._resume_at: dict[str, Any] | None = None
 
@@ -94,6 +97,12 @@ class TensorDataModule(LightningDataModule):
         """The three splits, loaded when first asked for."""
         if self._splits is None:
             self._splits = self.load_splits()
+            if self._expected is not None:
+                try:
+                    check(self._expected, self)
+                except UserError:
+                    self._splits = None
+                    raise
         return self._splits
 
     @property
@@ -120,8 +129,34 @@ class TensorDataModule(LightningDataModule):
         names = self.class_names or None
         return DataSpec(self.input_shape, self.task, self.num_outputs, names, self.preprocessing)
 
+    def follow(self, network: Any) -> Self:
+        """Read the data as a network does that was made with other data.
+
+        A Trainer does so by itself with the network that it is given. A table's rows are then
+        encoded by the network's columns, scales and vocabularies, sentences by its words, and
+        classes are numbered in its order. Splits that were read in another way are read again.
+
+        Args:
+            network: A network of the zoo; any other is left to itself.
+
+        Returns:
+            This datamodule.
+
+        Raises:
+            UserError: If the data lack what the network reads, or have a class that it does not
+                know. What the files alone show is found when the splits are read.
+        """
+        expected = getattr(network, "spec", None)
+        if not isinstance(expected, DataSpec):
+            return self
+        if self._splits is None or disagreement(expected, self):
+            self._expected, self._splits = expected, None
+        return self
+
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits, once."""
+        """Load the splits, once for the network that a Trainer (which says a stage) has."""
+        if stage is not None and self.trainer is not None:
+            self.follow(self.trainer.lightning_module)
         _ = self.splits
 
     def state_dict(self) -> dict[str, Any]:

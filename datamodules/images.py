@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import Split, TensorDataModule, hold_out
+from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError
 from datamodules.folders import data_folder
 from datamodules.idx import first_line, md5_of, read_idx
@@ -108,12 +108,21 @@ class ImageDataModule(TensorDataModule):
         self.positive_classes = positive_classes
         self.unpublished_files: list[str] = []
         self.checksums: dict[str, str] = {}
-        if positive_classes:
-            self.task = "binary"
+
+    @property
+    def task(self) -> Task:  # type: ignore[override]
+        """Binary with `positive_classes`, else multiclass; that of a network that is followed."""
+        if self._expected is not None:
+            return self._expected.task
+        return "binary" if self.positive_classes else "multiclass"
 
     @property
     def class_names(self) -> list[str]:
         """The class names; for a binary task `not A or B` and `A or B`."""
+        own = self._own_class_names()
+        return own if self._expected is None else self._expected.names_for(own)
+
+    def _own_class_names(self) -> list[str]:
         if self.positive_classes:
             positive = " or ".join(self.labels[c] for c in self.positive_classes)
             return [f"not {positive}", positive]
@@ -132,6 +141,9 @@ class ImageDataModule(TensorDataModule):
 
     def load_splits(self) -> dict[str, Split]:
         """Find, download or draw the images, then split validation out of train."""
+        if self._expected is not None:
+            self._expected.require("pixels")
+        self.unpublished_files = []
         train, test = self._load()
         kept, held_out = hold_out(len(train[0]), self.val_size, self.seed)
         splits = {
@@ -155,8 +167,12 @@ class ImageDataModule(TensorDataModule):
             chosen[order] &= number_in_class <= self.examples_per_class
         images, labels = images[chosen], labels[chosen]
         if self.positive_classes:
-            return images, torch.isin(labels, torch.tensor(self.positive_classes)).float()
-        return images, number[labels]
+            target = torch.isin(labels, torch.tensor(self.positive_classes)).long()
+        else:
+            target = number[labels]
+        if self._expected is not None:
+            target = torch.from_numpy(self._expected.numbers_of(self._own_class_names()))[target]
+        return images, target.float() if self.task == "binary" else target
 
     def _load(self) -> tuple[Split, Split]:
         if self.source == "synthetic":

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from datamodules.errors import UserError
+import numpy as np
+
+from datamodules.errors import UserError, nearest
+
+#: What networks with each kind of preprocessing read.
+KIND_NAMES = {"pixels": "images", "table": "tables", "tokens": "texts", "none": "numbers"}
+ADVICE = (
+    "Use data like those that it was made with, or make a network for these: "
+    "create_model(..., datamodule=...)."
+)
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -18,7 +27,8 @@ class DataSpec:
             shapes if an example is several tensors.
         task: `binary` (one logit), `multiclass` (a logit for each class) or `regression`.
         num_outputs: Values that a head gives; 1 if binary.
-        class_names: Names of the classes, in the order of the targets; numbered if not given.
+        class_names: Names of the classes, in the order of the targets; None of a network that was
+            made for a number of classes, whichever they are.
         preprocessing: How raw input becomes numbers, as plain JSON with a `kind`: `pixels`,
             `table`, `tokens` or `none`.
 
@@ -41,13 +51,82 @@ class DataSpec:
             raise UserError(f"A binary task has one output, not {self.num_outputs}.")
         if not isinstance(self.preprocessing, Mapping) or "kind" not in self.preprocessing:
             raise UserError("The preprocessing of data has a `kind`, such as pixels or none.")
-        count = {"binary": 2, "multiclass": self.num_outputs, "regression": 0}[self.task]
-        names = range(count) if self.class_names is None else self.class_names
-        names = [str(name) for name in names]
-        if len(names) != count:
-            raise UserError(f"There are {len(names)} names for {count} classes.")
+        count = self.num_classes
+        names = self.class_names
+        if names is not None:
+            names = [str(name) for name in names]
+            if len(names) != count:
+                raise UserError(f"There are {len(names)} names for {count} classes.")
         object.__setattr__(self, "input_shape", _checked_shape(self.input_shape))
         object.__setattr__(self, "class_names", names)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the classes, numbers where they have none; empty for regression."""
+        if self.class_names is not None:
+            return list(self.class_names)
+        return [str(number) for number in range(self.num_classes)]
+
+    @property
+    def kind(self) -> str:
+        """The kind of its preprocessing."""
+        return self.preprocessing["kind"]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes it tells apart; 0 for a regression."""
+        return {"binary": 2, "multiclass": self.num_outputs, "regression": 0}[self.task]
+
+    def require(self, kind: str) -> None:
+        """Refuse data of another kind than the network reads.
+
+        Numbers without any preprocessing are read as they come, and so may be pixels.
+
+        Raises:
+            UserError: If the network reads something else than data with this preprocessing.
+        """
+        if kind != self.kind and (self.kind, kind) != ("none", "pixels"):
+            raise UserError(
+                f"The network reads {KIND_NAMES.get(self.kind, self.kind)}, but these data are "
+                f"{KIND_NAMES.get(kind, kind)}. {ADVICE}"
+            )
+
+    def names_for(self, own: list[str]) -> list[str]:
+        """Return the classes in the network's order: its own, or those of data if it names none."""
+        return own if self.class_names is None else self.class_names
+
+    def numbers_of(self, own: list[str]) -> np.ndarray:
+        """Return the number that each class of the data has with the network.
+
+        Args:
+            own: The classes of the data.
+
+        Returns:
+            (len(own),) int64.
+
+        Raises:
+            UserError: If the network does not know one of them, or predicts no classes.
+        """
+        if bool(own) != (self.task != "regression"):
+            raise UserError(other_task(self.task == "regression", own))
+        if self.class_names is None:
+            if len(own) != self.num_classes:
+                raise UserError(
+                    f"The network tells {self.num_classes} classes apart and does not know their "
+                    f"names; these data have {len(own)}: {listed(own)}. Name them with "
+                    "reset_head(..., class_names=[...])."
+                )
+            return np.arange(len(own))
+        for name in own:
+            if name not in self.class_names:
+                close = nearest(name, self.class_names, 1)
+                advice = f" Is it '{close[0]}'?" if close else ""
+                raise UserError(
+                    f"The network does not know class '{name}' of these data, only "
+                    f"{listed(self.class_names)}.{advice} Leave its examples out, or give the "
+                    "network a new head with reset_head(..., class_names=[...])."
+                )
+        return np.array([self.class_names.index(name) for name in own], dtype=np.int64)
 
     @classmethod
     def of(cls, described: "DataSpec | Mapping[str, Any]") -> Self:
@@ -82,3 +161,15 @@ def _as_lists(shape: Any) -> Any:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def other_task(is_regression: bool, own: list[str]) -> str:
+    """Say that a network predicts numbers where data have classes, or the other way round."""
+    if is_regression:
+        return f"The network predicts quantities; these data have classes: {listed(own)}."
+    return "The network tells classes apart; the target of these data is a quantity."
+
+
+def listed(names: list[str]) -> str:
+    """Return names in a row, the first ten of many."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

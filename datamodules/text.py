@@ -1,6 +1,7 @@
 """Labelled sentences from a CSV file, as padded token ids, with a small tokenizer of their own."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -13,8 +14,14 @@ from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
 from datamodules.folders import checksums_of, expand_home
+from datamodules.following import UnlikeTrainingWarning
+from datamodules.spec import DataSpec
+from datamodules.tabular.dialect import refuse_other_formats
+from datamodules.tabular.sources import head
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
+# A tenth of the words of new sentences is usually unknown; more is another language or subject.
+MANY_UNKNOWN = 0.1
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
@@ -66,27 +73,30 @@ class TextCSV(TensorDataModule):
         self.origin = "real" if path else "generated"
         self._class_names: list[str] = []
         self._vocabulary: list[str] = []
+        self._max_length = max_length
 
     @property
     def class_names(self) -> list[str]:
         """The labels, sorted."""
-        self.setup()
+        _ = self.splits
         return self._class_names
 
     @property
     def task(self) -> Task:
-        """Binary for two labels, else multiclass."""
+        """Binary for two labels, else multiclass; that of a network that is followed."""
+        if self._expected is not None:
+            return self._expected.task
         return "binary" if len(self.class_names) == 2 else "multiclass"
 
     @property
     def preprocessing(self) -> dict[str, Any]:
         """The vocabulary, in the order of its ids, and how long a sentence may be."""
-        self.setup()
+        _ = self.splits
         return {
             "kind": "tokens",
             "vocabulary": self._vocabulary,
             "embedding_dim": self.embedding_dim,
-            "max_length": self.max_length,
+            "max_length": self._max_length,
         }
 
     @property
@@ -95,28 +105,59 @@ class TextCSV(TensorDataModule):
         return checksums_of([self.path]) if self.path else {}
 
     def load_splits(self) -> dict[str, Split]:
-        """Read the file, split it, and build the vocabulary of the training sentences."""
+        """Read the file, split it, and build the vocabulary of the training sentences.
+
+        For a network that was made with other sentences its words and classes are taken instead.
+        """
+        if self._expected is not None:
+            self._expected.require("tokens")
         frame = self._read() if self.path else generated_reviews(4000, self.seed)
         names = sorted(frame["label"].unique())
-        if len(names) < 2:
+        if len(names) < 2 and self._expected is None:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
         number = {name: i for i, name in enumerate(names)}
         target = torch.tensor([number[name] for name in frame["label"]])
+        if self._expected is not None:
+            target = torch.from_numpy(self._expected.numbers_of(names))[target]
+            names = self._expected.names_for(names)
         rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
         kept, val = hold_out(len(rest), self.val_size, derived_seed(self.seed, "val"))
         rows = {"train": rest[kept], "val": rest[val], "test": test}
         words = [tokenize(sentence) for sentence in frame["text"]]
-        self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
+        if self._expected is None:
+            self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
+            self._max_length, task = self.max_length, "binary" if len(names) == 2 else "multiclass"
+        else:
+            self._take_vocabulary(self._expected, words)
+            task = self._expected.task
         self._class_names = names
-        ids = token_ids(words, self._vocabulary, self.max_length)
-        target = target.float() if len(names) == 2 else target.long()
+        ids = token_ids(words, self._vocabulary, self._max_length)
+        target = target.float() if task == "binary" else target.long()
         return {split: (ids[index], target[index]) for split, index in rows.items()}
 
+    def _take_vocabulary(self, expected: DataSpec, words: list[list[str]]) -> None:
+        self._vocabulary = expected.preprocessing["vocabulary"]
+        (self._max_length,) = expected.input_shape
+        known = set(self._vocabulary)
+        strange = [sum(word not in known for word in sentence) for sentence in words]
+        total = sum(map(len, words))
+        if sum(strange) > MANY_UNKNOWN * total:
+            whole = sum(count == len(s) for count, s in zip(strange, words, strict=True))
+            warnings.warn(
+                f"{self.path or 'The generated reviews'}: the network does not know "
+                f"{sum(strange):,} of {total:,} words; of {whole:,} of {len(words):,} sentences it "
+                "knows none.",
+                UnlikeTrainingWarning,
+                stacklevel=2,
+            )
+
     def _read(self) -> pd.DataFrame:
+        path = expand_home(self.path)
         try:
-            frame = pd.read_csv(expand_home(self.path), dtype=str, keep_default_na=False)
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
             raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
+        refuse_other_formats(path, head(path).decode("utf-8", errors="replace"))
         for column, option in ((self.text, "text"), (self.label, "label")):
             if column not in frame:
                 hint = f"Name the column of '{self.path}' with --data.{option}."

@@ -9,6 +9,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
 from zoo.checkpoints import check_hparams
@@ -49,7 +50,7 @@ class Network(LightningModule):
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, in the order of the logits; empty for regression."""
-        return list(self.spec.class_names)
+        return self.spec.names
 
     @property
     def num_outputs(self) -> int:
@@ -209,6 +210,18 @@ class Network(LightningModule):
             keep_frozen_layers_in_evaluation(self, self.head)
         return self
 
+    # Data
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that the network would read wrongly; a head without names takes theirs."""
+        data = self.trainer.datamodule
+        if data is None:
+            return
+        check(self.spec, data)
+        names = getattr(data, "class_names", None)
+        if stage == "fit" and self.spec.class_names is None and names:
+            self._set_spec(replace(self.spec, class_names=list(names)))
+
     # Checkpoints
 
     @classmethod
@@ -246,7 +259,20 @@ class Network(LightningModule):
         checkpoint["frozen"] = self.frozen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Freeze what was frozen when the checkpoint was written, and nothing else."""
+        """Freeze what was frozen when the checkpoint was written, and nothing else.
+
+        Raises:
+            UserError: If it was written with other columns or another vocabulary, whose places
+                mean nothing here.
+        """
+        written = checkpoint["hyper_parameters"].get("spec", {}).get("preprocessing")
+        own = self.spec.preprocessing
+        if written and own["kind"] in ("table", "tokens") and not same_encoding(written, own):
+            raise UserError(
+                "The checkpoint was written with other columns, categories or words than this "
+                "network has. Go on with the data that it was written with, or load its weights "
+                "with zoo.load_weights or load_from_checkpoint and train those."
+            )
         frozen = set(checkpoint.get("frozen", ()))
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)

@@ -8,6 +8,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
+from datamodules.following import same_encoding
 from zoo.errors import UserError
 
 #: The shape of one raw example; of several inputs the shape of each, in their list or dictionary.
@@ -83,7 +84,10 @@ def read_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     Pixels are pixels, scaled as each likes; columns and words have places that only their own data
     agree with.
     """
-    return one == other or one["kind"] == other["kind"] == "pixels"
+    if one["kind"] == other["kind"] == "pixels":
+        return True
+    beside = [[p.get(key) for key in ("target", "embedding_dim")] for p in (one, other)]
+    return beside[0] == beside[1] and same_encoding(one, other)
 
 
 def structure(values: Any) -> Any:

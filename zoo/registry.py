@@ -16,18 +16,23 @@ from zoo.learning import SETTINGS, ClassSpec, Learning
 from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
 from zoo.run_recipe import start_from_weights
-from zoo.weights import load_backbone, load_weights
+from zoo.weights import follow, load_backbone, load_weights
 
 
-def create_datamodule(name: str, **overrides: Any) -> LightningDataModule:
+def create_datamodule(
+    name: str, *, like: ZooModule | None = None, **overrides: Any
+) -> LightningDataModule:
     """Make the datamodule of that name, or the one that a network is paired with.
 
     Args:
         name: `mnist`, `fashion_mnist`, ..., or the name of a model.
+        like: A network that was made with other data, by whose columns, scales, vocabularies and
+            classes these are read. A Trainer sees to that by itself.
         overrides: Arguments of the datamodule.
     """
     named = {"class_path": DATAMODULES[name]} if name in DATAMODULES else find_recipe(name).data
-    return instantiate(named, LightningDataModule, **overrides)
+    datamodule = instantiate(named, LightningDataModule, **overrides)
+    return datamodule if like is None else datamodule.follow(like)
 
 
 def create_model(
@@ -83,11 +88,13 @@ def create_model(
         # A teacher is a second network to load, of use to few who open weights: those pass it.
         recipe = replace(recipe, learning={**recipe.learning, "teacher": None})
     else:
-        spec = spec_of(datamodule or create_datamodule(name))
+        datamodule = datamodule or create_datamodule(name)
+        spec = spec_of(datamodule)
         if recipe.weights:  # a run's config.yaml: it started from weights
             recipe = start_from_weights(recipe)
             arguments = {**recipe.model["init_args"], **overrides}
-            model, start = load_backbone(recipe.weights["source"], spec, **arguments)
+            source = recipe.weights["source"]
+            model, start = load_backbone(source, follow(datamodule, source), **arguments)
             print(start, file=sys.stderr)
         else:
             network = class_at(recipe.model["class_path"], ZooModule)

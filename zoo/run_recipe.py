@@ -14,15 +14,7 @@ from zoo.cards import card_path, pretrained_path, read_card, read_structure, wei
 from zoo.classes import check_names, may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
-from zoo.recipe import (
-    CLASS_KEYS,
-    DATAMODULES,
-    RECIPES,
-    Recipe,
-    find_recipe,
-    make_recipe,
-    read_yaml,
-)
+from zoo.recipe import CLASS_KEYS, DATAMODULES, RECIPES, Recipe, find_recipe, make_recipe, read_yaml
 
 # What a card may say of the trainer: numbers, no classes and no folders.
 TRAINER_OF_CARD = (

@@ -38,7 +38,7 @@ from zoo.registry import let_learn
 from zoo.run_folder import CHECKPOINTS, CONFIG, WEIGHTS, shared_run_folder
 from zoo.settings import Settings
 from zoo.tasks import Monitor
-from zoo.weights import dataset_of, load_backbone, save_weights
+from zoo.weights import dataset_of, follow, load_backbone, save_weights
 
 # Words of errors that only a first step or epoch brings up, and that a setting causes: an
 # EarlyStopping without its metric, fewer batches than between validations, norms of one example, a
@@ -168,7 +168,8 @@ class Training:
         spec, arguments = spec_of(self.data), self.settings.model_arguments
         self.start = ""
         if self.recipe.weights:
-            model, self.start = load_backbone(self.recipe.weights["source"], spec, **arguments)
+            source = self.recipe.weights["source"]
+            model, self.start = load_backbone(source, follow(self.data, source), **arguments)
         else:
             model = class_at(self.recipe.model["class_path"])(spec, **arguments)
         learning = self.settings.learning

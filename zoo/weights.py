@@ -189,7 +189,7 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
         kept = {k: v for k, v in source.spec.preprocessing.items() if k != "target"}
         spec = replace(spec, preprocessing={**kept, **target})
     # A regression has no classes: its head is for numbers of the same mean and deviation.
-    same_head = (source.spec.task, source.class_names) == (spec.task, list(spec.class_names))
+    same_head = (source.spec.task, source.class_names) == (spec.task, spec.names)
     same_head &= source.spec.preprocessing.get("target") == spec.preprocessing.get("target")
     same_head &= bool(source.class_names) or same_input
     model = type(source)(spec, **{**arguments, **overrides})

@@ -9,8 +9,10 @@ import pandas as pd
 from datamodules.errors import UserError
 from datamodules.tabular import columns as kinds
 from datamodules.tabular import store
+from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
 from datamodules.tabular.dialect import MISSING
+from datamodules.tabular.encode import encode_frame
 from datamodules.tabular.plan import Plan, Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile, ahead
 
@@ -33,14 +35,23 @@ class Pass:
         files: Role (`all`, `train`, `val`, `test`) and path of every file.
         options: How to read them.
         wanted: What the user asks of the columns.
+        preprocessing: That of the network which the table is read for, if it was made with another
+            one. The rows are then what `encode_frame` gives.
     """
 
-    def __init__(self, files: list[tuple[str, Path]], options: ReadOptions, wanted: Wanted) -> None:
+    def __init__(
+        self,
+        files: list[tuple[str, Path]],
+        options: ReadOptions,
+        wanted: Wanted,
+        preprocessing: dict[str, Any] | None = None,
+    ) -> None:
         self.fingerprint = store.fingerprint([path for _, path in files])
         self.roles = [role for role, _ in files]
         self.missing = {*MISSING, *options.missing}
         self.files = [TableFile(path, options) for _, path in files]
-        self.plan = Plan(self.files, options, wanted)
+        self.preprocessing = preprocessing
+        self.plan = Plan(self.files, options, wanted, preprocessing)
         self.columns, self.targets = self.plan.columns, self.plan.targets
         self.dropped = self.plan.dropped
         self.split_column = wanted.split_column
@@ -66,7 +77,8 @@ class Pass:
                     break
                 except _Surprise:
                     writer.restart()
-            self._judge()
+            if self.preprocessing is None:
+                self._judge()
             return writer.finish(self._describe())
         except BaseException:
             writer.discard()
@@ -76,6 +88,11 @@ class Pass:
         self.report = store.Report([str(file.path) for file in self.files])
         self.report.columns = len(self.plan.names)
         self.features, self.numeric = self.plan.features, self.plan.numeric
+        if self.preprocessing is not None:
+            self.numeric = [entry["name"] for entry in self.preprocessing["numeric"]]
+            categorical = [entry["name"] for entry in self.preprocessing["categorical"]]
+            self.features = [*self.numeric, *categorical]
+            self.anomalies = Anomalies(self.preprocessing)
         self.vocabulary: dict[str, dict[str, int]] = {}
         self.seen = dict.fromkeys(self.columns, 0)
         self.consecutive = dict.fromkeys(self.columns, True)
@@ -98,7 +115,7 @@ class Pass:
             start = self.kept
             self.last.clear()
             for chunk in ahead(file.chunks(names, dtype=dtype)):
-                self._consume(chunk, writer)
+                self._consume(chunk, writer, file)
             self.parts.append([role, start, self.kept])
         if self.fingerprint != store.fingerprint([file.path for file in self.files]):
             changed = next(
@@ -118,7 +135,7 @@ class Pass:
                 f"{self.files[0].path}; name another with --data.target."
             )
 
-    def _consume(self, chunk: pd.DataFrame, writer: Any) -> None:
+    def _consume(self, chunk: pd.DataFrame, writer: Any, file: TableFile) -> None:
         count, width = len(chunk), len(self.targets) + bool(self.split_column)
         targets = np.empty((count, width), dtype=np.float64)
         for i, column in enumerate(self.targets.values()):
@@ -126,7 +143,24 @@ class Pass:
         if name := self.split_column:
             said = kinds.without_missing(chunk[name], self.missing)
             targets[:, -1] = self._codes(name, said, limit=20)
-        block = np.empty((count, len(self.features)), dtype=np.float32)
+        if self.preprocessing is None:
+            block = self._features(chunk)
+        else:
+            # True and False in a column of numbers are words, as in `predict`.
+            words = chunk.select_dtypes("bool").columns
+            chunk = chunk.astype(dict.fromkeys(words, "str"))
+            of_file = file.decimal, str(file.path), self.anomalies
+            block = encode_frame(chunk, self.preprocessing, *of_file).numpy()
+        self.report.rows += count
+        present = ~np.isnan(targets).any(axis=1)
+        if not present.all():
+            self.report.missing_target += int(count - present.sum())
+            block, targets = block[present], targets[present]
+        self.kept += len(block)
+        writer.write(block, targets)
+
+    def _features(self, chunk: pd.DataFrame) -> np.ndarray:
+        block = np.empty((len(chunk), len(self.features)), dtype=np.float32)
         position, category = 0, len(self.numeric)
         for column in self.columns.values():
             encoded = self._encode(column, chunk[column.name])
@@ -137,13 +171,7 @@ class Pass:
             else:
                 position += encoded.shape[1]
         self._compare(block)
-        self.report.rows += count
-        present = ~np.isnan(targets).any(axis=1)
-        if not present.all():
-            self.report.missing_target += int(count - present.sum())
-            block, targets = block[present], targets[present]
-        self.kept += len(block)
-        writer.write(block, targets)
+        return block
 
     def _encode(self, column: Column, cells: pd.Series) -> np.ndarray:
         cells = kinds.without_missing(cells, self.missing)
@@ -280,12 +308,16 @@ class Pass:
         for file in self.files:
             self.report.notes += file.notes
         split, known = self.split_column, self.vocabulary
+        categories = {name: list(known.get(name, {})) for name in self.plan.categories}
+        if self.preprocessing is not None:
+            self.report.dropped = dict(self.dropped)
+            self.report.unlike_training = self.anomalies.lines()
+            entries = self.preprocessing["categorical"]
+            categories = {entry["name"]: entry["vocabulary"] for entry in entries}
         return {
             "columns": [column.as_dict() for column in self.columns.values()],
             "numeric": self.numeric,
-            "categories": {
-                name: list(self.vocabulary.get(name, {})) for name in self.plan.categories
-            },
+            "categories": categories,
             "target_columns": targets,
             "parts": self.parts,
             "split_values": list(known[split]) if split else [],

@@ -1,5 +1,6 @@
 """The datamodule for tables: a CSV of any shape becomes training data in one command."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,12 @@ from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
+from datamodules.following import encoding
 from datamodules.tabular import generated, profile, splits, statistics, store, targets
+from datamodules.tabular.anomalies import warn
 from datamodules.tabular.build import Pass
+from datamodules.tabular.dialect import is_number
+from datamodules.tabular.encode import source_columns
 from datamodules.tabular.plan import Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile
 from datamodules.tabular.rows import Rows
@@ -207,13 +212,22 @@ class Tabular(TensorDataModule):
                 logger.experiment.add_text("data/profile", self.profile_markdown)
 
     def load_splits(self) -> dict[str, Split]:
-        """Read the table or its cache, split it and fit the preprocessing to the training rows."""
+        """Read the table or its cache, split it and fit the preprocessing to the training rows.
+
+        For a network that was made with another table it reads by that one's preprocessing instead.
+        """
         table = self._table()
-        target = targets.read(table, self.wanted_task)
+        target = self._target(table)
         self._task, self._class_names = target.task, target.class_names
         rows = self.rows = self._split(table, target)
         self.files, train = table.report.files, rows["train"]
-        numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
+        if self._expected is None:
+            numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
+        else:
+            known = self._expected.preprocessing
+            numeric, categorical = known["numeric"], known["categorical"]
+            keep = list(range(table.rows.shape[1]))
+            warn(table.report.unlike_training, ", ".join(self.files))
         if not keep:
             raise UserError(
                 f"No column of {table.report.files[0]} has two different values in the "
@@ -240,29 +254,83 @@ class Tabular(TensorDataModule):
 
     # Finding and reading
 
+    @property
+    def _network_reads(self) -> dict[str, Any] | None:
+        """The preprocessing of the network that is followed, without what it predicts."""
+        if self._expected is None:
+            return None
+        self._expected.require("table")
+        return encoding(self._expected.preprocessing)
+
     def _table(self) -> Table:
         folders = [self.data_dir, self.data_dir / "csv"]
         files, made = generated.locate(self.paths, folders, self.source, self.data_dir_named_by)
         self.origin = "synthetic" if made else "real"
-        if not self.wanted["target"]:
+        reading, network_reads = self.read_options, self._network_reads
+        if network_reads is not None:
+            names = tuple(n for n in source_columns(network_reads) if not n.isdigit())
+            reading = replace(reading, expect=(*reading.expect, *names))
+        wanted = {**self.wanted, "target": self._target_names()}
+        if not wanted["target"]:
             if self.paths["all"] != generated.DEFAULT:
                 names = TableFile(files[0][1], self.read_options, check=False).columns
                 raise UserError(
                     f"Which column of {files[0][1]} is to be predicted? Say --data.target NAME; "
                     f"it has {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}."
                 )
-            self.wanted["target"] = [generated.TARGET]
-        options = {"wanted": self.wanted, "reading": vars(self.read_options)}
+            wanted["target"] = [generated.TARGET]
+        if network_reads is not None and not all(map(is_number, self._expected.class_names or [])):
+            # Classes that are words: numbers among them, such as 007, are written as they are.
+            wanted["categorical"] = [*wanted["categorical"], *wanted["target"]]
+        options = {"wanted": wanted, "reading": vars(reading)}
         options["roles"] = [role for role, _ in files]
+        if network_reads is not None:
+            options["network_reads"] = network_reads
         state = store.fingerprint([path for _, path in files])
         folder = (self.cache_dir or store.default_folder()) / store.key(state, options)
         if self.cache != "no" and (table := store.load(folder)) is not None:
             return table
-        reading = Pass(files, self.read_options, Wanted(**self.wanted))
-        expected = reading.expected_bytes
+        one_pass = Pass(files, reading, Wanted(**wanted), network_reads)
+        expected = one_pass.expected_bytes
         if self.cache == "yes" or (self.cache == "auto" and expected > store.CACHE_FROM):
-            return reading.run(store.CacheWriter(folder, expected, state))
-        return reading.run(store.MemoryWriter())
+            return one_pass.run(store.CacheWriter(folder, expected, state))
+        return one_pass.run(store.MemoryWriter())
+
+    def _target_names(self) -> list[str]:
+        """Return what the user named; the network's targets if that is nothing or the same ones."""
+        own, known = self.wanted["target"], []
+        if self._expected is not None:
+            known = self._expected.preprocessing.get("target", {}).get("names", [])
+        return known if known and (not own or sorted(own) == sorted(known)) else own
+
+    def _target(self, table: Table) -> targets.Target:
+        """Find out what is predicted; its classes are numbered as the network that is followed."""
+        expected = self._expected
+        if expected is None:
+            return targets.read(table, self.wanted_task)
+        if self.wanted_task and (self.wanted_task == "regression") != (
+            expected.task == "regression"
+        ):
+            raise UserError(
+                f"--data.task {self.wanted_task} is not the task of the network, {expected.task}; "
+                "leave it out."
+            )
+        if expected.task == "regression":
+            for column in table.target_columns:
+                expected.numbers_of(column.get("values", []))
+            target = targets.read(table, "regression", varied=False)
+            known = expected.preprocessing.get("target", {}).get("names", target.names)
+            if known != target.names:
+                sentence = (
+                    f"the network predicts {', '.join(known)}; here it is compared with "
+                    f"{', '.join(target.names)}"
+                )
+                warn([sentence], ", ".join(table.report.files))
+            return target
+        target = targets.read(table, "multiclass", varied=False)
+        numbers = expected.numbers_of(target.class_names).astype(target.codes.dtype)
+        names = expected.names_for(target.class_names)
+        return replace(target, task=expected.task, class_names=names, codes=numbers[target.codes])
 
     # Splitting and describing
 
@@ -283,7 +351,7 @@ class Tabular(TensorDataModule):
                 raise UserError(f"No row with a target is left to {role} on.")
         order = ("train", "val", "test")
         made = splits.make(given, target.codes, self.val_split, self.test_split, self.seed)
-        if target.codes is not None:
+        if target.codes is not None and self._expected is None:
             self._check_classes(target, made["train"])
         return {role: made[role] for role in order}
 
@@ -306,6 +374,10 @@ class Tabular(TensorDataModule):
     ) -> None:
         used = {entry["name"] for entry in numeric + categorical}
         columns = [c for c in table.columns if used & set(statistics.features_of(c))]
+        described = {"names": target.names, **targets.moments(target, train)}
+        if self._expected is not None:
+            self._preprocessing = {**encoding(self._expected.preprocessing), "target": described}
+            return
         self._preprocessing = {
             "kind": "table",
             "columns": columns,
@@ -313,7 +385,7 @@ class Tabular(TensorDataModule):
             "categorical": categorical,
             "clip": 10.0,
             "missing": list(self.read_options.missing),
-            "target": {"names": target.names, **targets.moments(target, train)},
+            "target": described,
         }
 
     def _select(

@@ -1,5 +1,6 @@
 """How a text table is written: separator, header, encoding and decimal mark, found by looking."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -18,6 +19,9 @@ MISSING = [
 ]  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?|nan", re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[+-]?\d{1,3}((\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
+_MARKUP = re.compile(r"<(!doctype|html|\?xml)\b", re.IGNORECASE)
+# A list of objects or lists, or an object, that goes on beyond the line.
+_OPEN_JSON = re.compile(r'\[\s*[\[{]|\{\s*"([^"\\]|\\.)*"\s*:')
 _POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+([eE][+-]?\d+)?")
 
 
@@ -62,6 +66,7 @@ def detect(
         UserError: If it is empty, not text, or has one column only.
     """
     text, encoding = _decode(path, sources.head(path), encoding)
+    refuse_other_formats(path, text)
     separator = _named_separator(separator) if separator else _separator(text)
     rows, numbers = sources.split_lines(text, separator)
     if not rows:
@@ -103,6 +108,39 @@ def _decode(path: Path, start: bytes, encoding: str | None) -> tuple[str, str]:
         raise UserError(
             f"--data.encoding {encoding} is not known; try utf-8, latin-1 or cp1252 for {path}."
         ) from error
+
+
+def refuse_other_formats(path: Path, text: str) -> None:
+    """Refuse text files that are no tables of lines, which would be read as odd ones.
+
+    Args:
+        path: The file.
+        text: Its beginning.
+
+    Raises:
+        UserError: If it is JSON, HTML or XML; it names the format and how to convert it.
+    """
+    start = text.lstrip("\ufeff \t\r\n")
+    first = start.partition("\n")[0].strip()
+    if _MARKUP.match(start):
+        raise UserError(f"{path} is HTML or XML, not a table; export the table as CSV.")
+    if _is_json(first):
+        lines = first.startswith("{") and first != "{" and "\n" in start.strip()
+        options = ", lines=True" if lines else ""
+        raise UserError(
+            f"{path} is JSON{' lines' if lines else ''}, not CSV; write it as CSV first: "
+            f"pandas.read_json('{path}'{options}).to_csv('{path.stem}.csv', index=False)."
+        )
+
+
+def _is_json(line: str) -> bool:
+    """Say whether the first line of a file begins JSON: whole in itself, or open to the next."""
+    if line in ("{", "[") or _OPEN_JSON.match(line):
+        return True
+    try:
+        return line[:1] in ("{", "[") and isinstance(json.loads(line), (dict, list))
+    except ValueError:
+        return False
 
 
 def _named_separator(separator: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.errors import UserError, nearest
 from datamodules.tabular import columns as kinds
+from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
 from datamodules.tabular.dialect import MISSING
 
@@ -44,6 +45,7 @@ def encode_frame(
     preprocessing: dict[str, Any],
     decimal: str | None = None,
     where: str = "The table",
+    anomalies: Anomalies | None = None,
 ) -> Tensor:
     """Turn rows into what the network reads, by column name.
 
@@ -56,6 +58,7 @@ def encode_frame(
         preprocessing: The `preprocessing` of a datamodule, a checkpoint or a card.
         decimal: The decimal mark of numbers that are texts; by default that of the training file.
         where: What the table is called in messages.
+        anomalies: Where to count what training had nothing like.
 
     Returns:
         (N, features) float32: numeric features with NaN where missing, then category codes with
@@ -80,11 +83,17 @@ def encode_frame(
             cells = cells.dt.strftime(column.format)
         cells = kinds.without_missing(cells, missing)
         if column.name in entries:
-            features[column.name] = _codes(cells, entries[column.name])
+            codes = features[column.name] = _codes(cells, entries[column.name])
+            if anomalies is not None:
+                anomalies.see_categories(column.name, cells, codes)
         else:
             encoded = kinds.encode(column, cells)
+            if anomalies is not None:
+                anomalies.see_numbers(column.name, column.features, cells, encoded)
             encoded[np.abs(encoded) > np.finfo(np.float32).max] = np.nan
             features |= dict(zip(column.features, encoded.T, strict=True))
+    if anomalies is not None:
+        anomalies.end_chunk(len(frame))
     names = [e["name"] for e in preprocessing["numeric"] + preprocessing["categorical"]]
     rows = np.empty((len(frame), len(names)), dtype=np.float32)
     for i, name in enumerate(names):

@@ -1,12 +1,14 @@
 """Which columns are read and as what: the user's word first, then what a sample shows."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from datamodules.errors import UserError, nearest, unknown
 from datamodules.tabular import columns as kinds
 from datamodules.tabular.columns import Column
+from datamodules.tabular.encode import check_columns, source_columns
 from datamodules.tabular.reading import SAMPLE, ReadOptions, TableFile
 
 
@@ -29,13 +31,22 @@ class Plan:
         files: The table's files; the first one's columns and first rows decide.
         options: How they are read.
         wanted: What the user asks of the columns; numbers become names.
+        preprocessing: That of the network which the table is read for, if it was made with another
+            one: its columns are read then, as it reads them.
 
     Raises:
         UserError: If a column is not there, or nothing is left to learn from.
     """
 
-    def __init__(self, files: list[TableFile], options: ReadOptions, wanted: Wanted) -> None:
+    def __init__(
+        self,
+        files: list[TableFile],
+        options: ReadOptions,
+        wanted: Wanted,
+        preprocessing: dict[str, Any] | None = None,
+    ) -> None:
         self.file, self.options, self.wanted = files[0], options, wanted
+        self.preprocessing = preprocessing
         self.names = self.file.columns
         self.dropped: dict[str, str] = {}
         self.notes: list[str] = []
@@ -104,16 +115,44 @@ class Plan:
         keep = set(wanted.columns or self.names) - set(wanted.drop)
         features = [n for n in self.names if n in keep and n not in wanted.target]
         features = [n for n in features if n != wanted.split_column]
+        if self.preprocessing is not None:
+            features = self._check_features(features)
         read = [*features, *wanted.target]
         sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
         if sample is None or sample.empty:
             raise UserError(f"{file.path} has a header but no rows; name another file.")
-        self.columns = {name: self.kind(name, sample[name]) for name in features}
         self.targets = {name: self.kind(name, sample[name]) for name in wanted.target}
+        if self.preprocessing is not None:
+            described = self.preprocessing["columns"]
+            self.columns = {column["name"]: Column(**column) for column in described}
+            return
+        self.columns = {name: self.kind(name, sample[name]) for name in features}
         for name in features:
             self._drop_texts(name, sample[name])
         if not self.columns:
             raise self.nothing_left()
+
+    def _check_features(self, features: list[str]) -> list[str]:
+        """See that what the network reads is there and is nothing else; return its columns."""
+        check_columns(self.names, self.preprocessing, str(self.file.path))
+        for column in self.preprocessing["columns"]:
+            name, kind = column["name"], column["kind"]
+            if name not in features:
+                use = "the target" if name in self.wanted.target else "left out, or says the split"
+                raise UserError(
+                    f"The network reads column '{name}', which here is {use}: it cannot be tested "
+                    f"on {self.file.path} like this."
+                )
+            other = "numeric" if kind == "category" else "categorical"
+            if name in getattr(self.wanted, other):
+                raise UserError(
+                    f"--data.{other} names '{name}', which the network reads as {kind}: leave it "
+                    "out."
+                )
+        needed = source_columns(self.preprocessing)
+        unread = "is not read by the network"
+        self.dropped |= {name: unread for name in features if name not in needed}
+        return needed
 
     def nothing_left(self) -> UserError:
         """Return the error for a table of which no column is left."""

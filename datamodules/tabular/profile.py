@@ -55,6 +55,7 @@ def sections(
         f"'{column}': {count:,} infinite values count as missing"
         for column, count in report.infinite.items()
     ]
+    remarks += report.unlike_training
     found.append(("Remarks", remarks + report.notes + notes))
     return [(title, lines) for title, lines in found if lines]
 

@@ -53,7 +53,7 @@ def fit(
     numbers: list[dict[str, Any]] = []
     of_column = {f: c["name"] for c in table.columns for f in features_of(c)}
     for i, name in enumerate(table.numeric):
-        count, mean, std = moments[i]
+        count, mean, std, lowest, highest = moments[i]
         if of_column[name] in dropped or not std > 0:
             continue
         entry: dict[str, Any] = {"name": name, "log": bool(logs[i])}
@@ -67,7 +67,7 @@ def fit(
             std = (high - low) / 1.349 or std  # 1.349: the same width of a normal distribution
         if scaling == "none":
             mean, std = 0.0, 1.0
-        entry |= {"mean": float(mean), "std": float(std)}
+        entry |= {"mean": float(mean), "std": float(std), "low": lowest, "high": highest}
         entry["share_missing"] = round(1 - int(count) / len(train), 6)
         if bins:
             edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
@@ -112,16 +112,21 @@ def _as_log(values: np.ndarray, log: bool) -> np.ndarray:
 
 def _pass(
     table: Table, train: np.ndarray, logs: np.ndarray
-) -> tuple[list[tuple[int, float, float]], list[np.ndarray]]:
-    """Return count, mean and std of every numeric feature, and the counts of every category.
+) -> tuple[list[tuple[int, float, float, float, float]], list[np.ndarray]]:
+    """Return what every numeric feature holds, and the counts of every category.
 
-    Sums are taken around the first block's means, in float64, so that nothing cancels out.
+    Of a feature it is the number of values, their mean and standard deviation (of logarithms where
+    `logs` says so), the lowest and the highest. Sums are taken around the first block's means, in
+    float64, so that nothing cancels out.
     """
     numeric = len(table.numeric)
     counts = [np.zeros(len(values), dtype=np.int64) for values in table.categories.values()]
     number = np.zeros(numeric)
     sums, squares, shift = np.zeros(numeric), np.zeros(numeric), None
+    low, high = np.full(numeric, np.inf), np.full(numeric, -np.inf)
     for block in blocks(table.rows, train):
+        low = np.fmin(low, np.fmin.reduce(block[:, :numeric]))
+        high = np.fmax(high, np.fmax.reduce(block[:, :numeric]))
         values = block[:, :numeric].astype(np.float64)
         for i in np.flatnonzero(logs):
             values[:, i] = _as_log(values[:, i], True)
@@ -143,7 +148,8 @@ def _pass(
     shift = np.zeros(numeric) if shift is None else shift
     mean = sums / safe
     std = np.sqrt(np.maximum(squares / safe - mean**2, 0))
-    return list(zip(number.astype(int), mean + shift, std, strict=True)), counts
+    found = number.astype(int), mean + shift, std, low.tolist(), high.tolist()
+    return list(zip(*found, strict=True)), counts
 
 
 def _vocabulary(name: str, values: list[str], counts: np.ndarray, rows: int) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Report:
         dropped: Columns left out, with the reason.
         unreadable: Cells read as missing by column: their number and the first one.
         infinite: Infinite cells, read as missing, by column.
+        unlike_training: What a network made with another table reads otherwise than it is meant.
         notes: Everything else, as sentences.
     """
 
@@ -45,6 +46,7 @@ class Report:
     dropped: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, list[Any]] = field(default_factory=dict)
     infinite: dict[str, int] = field(default_factory=dict)
+    unlike_training: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

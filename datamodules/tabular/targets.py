@@ -49,12 +49,13 @@ class Target:
         return codes.float() if self.task == "binary" else codes.long()
 
 
-def read(table: Table, task: str | None) -> Target:
+def read(table: Table, task: str | None, varied: bool = True) -> Target:
     """Find out what is predicted.
 
     Args:
         table: The table.
         task: What the user says it is, or None.
+        varied: Refuse a target that is the same in every row, of which nothing can be learnt.
 
     Raises:
         UserError: If the targets do not fit the task, or there is one class only.
@@ -64,24 +65,27 @@ def read(table: Table, task: str | None) -> Target:
     if task not in (None, *TASKS):
         raise UserError(f"--data.task {task} is not one of {', '.join(TASKS)}.")
     if len(columns) > 1 or task == "regression":
-        return _regression(table, names, task)
+        return _regression(table, names, task, varied)
     column, values = columns[0], table.targets[:, 0]
     if "values" in column:
         present = _distinct(values, len(column["values"])).astype(np.int64)
-        return _classes(names[0], [column["values"][i] for i in present], present, values, task)
+        return _classes(
+            names[0], [column["values"][i] for i in present], present, values, task, varied
+        )
     distinct = _distinct(values, MAX_CLASSES)
     if task is None and _is_quantity(distinct, len(values)):
-        return _regression(table, names, task)
+        return _regression(table, names, task, varied)
     if distinct is None:
         raise UserError(
             f"The target '{names[0]}' has more than {MAX_CLASSES:,} different values, too many for "
-            f"classes; leave --data.task {task} out, or name another --data.target."
+            f"classes; {f'leave --data.task {task} out, or ' if varied else ''}name another "
+            "--data.target."
         )
     labels = [
         f"{value:.0f}" if value == round(value) and abs(value) < 1e16 else f"{value:g}"
         for value in distinct
     ]
-    return _classes(names[0], labels, distinct, values, task)
+    return _classes(names[0], labels, distinct, values, task, varied)
 
 
 def _blocks(values: np.ndarray) -> Iterator[slice]:
@@ -108,9 +112,14 @@ def _is_quantity(distinct: np.ndarray | None, rows: int) -> bool:
 
 
 def _classes(
-    name: str, labels: list[str], marks: np.ndarray, values: np.ndarray, task: str | None
+    name: str,
+    labels: list[str],
+    marks: np.ndarray,
+    values: np.ndarray,
+    task: str | None,
+    varied: bool,
 ) -> Target:
-    if len(labels) == 1:
+    if len(labels) == 1 and varied:
         raise UserError(
             f"The target '{name}' is '{labels[0]}' in every row: there is nothing to tell apart. "
             "Name another column with --data.target, or add rows of another class."
@@ -144,7 +153,7 @@ def _natural(label: str) -> tuple[int, float, str]:
         return 1, 0.0, label.lower()
 
 
-def _regression(table: Table, names: list[str], task: str | None) -> Target:
+def _regression(table: Table, names: list[str], task: str | None, varied: bool) -> Target:
     for column in table.target_columns:
         if "values" in column:
             raise UserError(
@@ -157,7 +166,7 @@ def _regression(table: Table, names: list[str], task: str | None) -> Target:
             )
     values = np.asarray(table.targets[:, : len(names)])
     constant = [n for n, v in zip(names, values.T, strict=True) if v.min() == v.max()]
-    if constant:
+    if constant and varied:
         raise UserError(
             f"The target '{constant[0]}' is {values[0, names.index(constant[0])]:g} in every row: "
             "there is nothing to learn. Name another column with --data.target."

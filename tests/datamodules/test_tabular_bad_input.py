@@ -293,3 +293,15 @@ def test_classes_may_be_numbers_of_any_size(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("\n".join(["x,y", *rows, ""]))
     data = Tabular(path=str(tmp_path / "table.csv"), target="y", cache="no")
     assert (data.task, data.class_names) == ("binary", ["-1e+300", "1e+300"])
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html>\n<html>", "<html>\n", '<?xml version="1.0"?>\n'])
+def test_a_page_in_place_of_the_file(file, page):
+    assert "is HTML or XML, not a table" in refusal(file(f"{page}<a>1, 2</a>\n<b>1, 2</b>\n"))
+
+
+def test_json_in_cells_is_no_json_file(file):
+    quoted = '"{""a"": [1, 2]}"'
+    rows = "".join(f"{i}.5,{quoted},{'yn'[i % 2]}\n" for i in range(40))
+    assert len(read(file("x,k,label\n" + rows)).splits["train"][0]) > 20
+    assert len(read(file("[x],{k},label\n" + rows)).splits["train"][0]) > 20

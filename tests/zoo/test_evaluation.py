@@ -9,8 +9,8 @@ import pytest
 from toy import Numbers
 
 import zoo
+from zoo.cards import Card
 from zoo.evaluation import compare, data_changes
-from zoo.weights import Card
 
 Run = Callable[..., Any]
 

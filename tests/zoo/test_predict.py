@@ -13,6 +13,7 @@ from datamodules import Tabular
 from datamodules.spec import DataSpec
 from zoo import load_weights
 from zoo.architectures import FeedForward
+from zoo.preprocessing import read_the_same
 from zoo.recipe import list_models
 from zoo.registry import create_datamodule, create_model
 from zoo.weights import save_weights
@@ -232,3 +233,121 @@ def test_water_potability_is_the_documents_network(monkeypatch, tmp_path):
         model = create_model("water_potability")
     shapes = [tuple(p.shape) for p in model.parameters()]
     assert shapes == [(2, 4), (2,), (1, 2), (1,)]
+
+
+# What the network reads otherwise than it is meant
+
+
+def told(run_cli, weights, frame, **options):
+    """Return what `predict` says on standard error about each column of a table."""
+    frame.to_csv("new.csv", index=False, **options)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "o.csv")
+    assert result.status == 0, result.err
+    lines = [line for line in result.err.splitlines() if line.startswith("warning: ")]
+    assert all(line.startswith("warning: new.csv, column '") for line in lines)
+    return {line.split("'")[1]: line for line in lines}
+
+
+def test_its_own_table_is_like_training(run_cli, weights, people):
+    assert told(run_cli, weights, people) == {}
+
+
+def test_cells_unlike_training_are_counted_column_by_column(run_cli, weights, people, monkeypatch):
+    monkeypatch.setattr("zoo.cli.predict.CHUNK", 50)
+    new = people.astype(object)
+    new["age"] = [44, 1e9, *["old"] * (N - 2)]
+    new["city"] = "Atlantis"
+    new.loc[60:62, "joined"] = ["yesterday", "01.01.1066", None]
+    found = told(run_cli, weights, new)
+    assert list(found) == ["age", "city", "joined"]
+    mean = np.nanmean(people["age"])
+    assert "118 of 120 rows hold no number (the first: 'old' in row 3), read as" in found["age"]
+    assert float(found["age"].split("read as missing (")[1].split(")")[0]) == pytest.approx(
+        mean, 0.1
+    )
+    assert "1 of 120 rows hold a value far outside training (18 to 79) (the first: '1000000000.0' "
+    assert "in row 2), read as at least" in found["age"]
+    assert (
+        "120 of 120 rows hold a category that the network does not know (the first: 'Atlantis' in "
+        "row 1), read as unknown" in found["city"]
+    )
+    assert (
+        "1 of 120 rows hold no date as in training (the first: 'yesterday' in row 61)"
+        in (found["joined"])
+    )
+    assert (
+        "1 of 120 rows hold a value far outside training (the first: '01.01.1066' in row 62)"
+        in (found["joined"])
+    )
+    assert "1 of 120 rows hold nothing (the first: row 63; none of the" in found["joined"]
+
+
+@pytest.mark.parametrize("age", ["1,000", "20 years", "1e400", "1e300", "inf"])
+def test_a_number_in_another_notation_is_not_passed_over(run_cli, weights, people, age):
+    new = people.astype(object)
+    new.loc[7, "age"] = age
+    assert "1 of 120 rows hold" in told(run_cli, weights, new)["age"]
+    assert "in row 8" in told(run_cli, weights, new)["age"]
+
+
+def test_a_column_without_a_value_is_told_though_training_lacked_some(run_cli, weights, people):
+    found = told(run_cli, weights, people.assign(age=np.nan))["age"]
+    assert "120 of 120 rows hold nothing (the first: row 1; 1" in found
+
+
+def test_weights_of_before_know_mean_and_deviation_alone(run_cli, weights, people, tmp_path):
+    model = load_weights(weights)
+    for entry in model.spec.preprocessing["numeric"]:
+        del entry["low"], entry["high"]
+    save_weights(model, tmp_path / "old.safetensors")
+    assert told(run_cli, "old.safetensors", people) == {}
+    assert read_the_same(model.spec.preprocessing, Tabular("people.csv", "left").preprocessing)
+    new = people.assign(age=people["age"].replace(people["age"][1], 1e6))
+    assert "far outside training (" in told(run_cli, "old.safetensors", new)["age"]
+
+
+# The output is written as the input is
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+def test_predictions_have_the_decimal_mark_of_the_file(
+    run_cli, weights, people, tmp_path, separator
+):
+    people["age"] += 0.5
+    options = {"sep": separator, "decimal": ","}
+    for target in ("left", "price"):
+        table = people.drop(columns="left") if target == "price" else people
+        people.assign(price=1e3 / 7 * people["age"].fillna(50)).to_csv(
+            tmp_path / "t.csv", **options
+        )
+        trained(Tabular("t.csv", target, columns=["age", "city"]), tmp_path)
+        told(run_cli, weights, table, **options)
+        out = pd.read_csv(tmp_path / "o.csv", **options)
+        added = out.columns[len(table.columns) :]
+        assert all(out[name].dtype.kind == "f" for name in added if name != "prediction")
+        if target == "price":
+            assert out["prediction"].dtype.kind == "f"
+        np.testing.assert_allclose(out["age"], table["age"])
+
+
+# Files that are no tables
+
+
+@pytest.mark.parametrize("kind", ["lines", "array", "indented", "columns"])
+@pytest.mark.parametrize("name", ["new.json", "new.jsonl", "new.csv"])
+def test_json_is_refused_by_name(run_cli, weights, people, tmp_path, kind, name):
+    text = {
+        "lines": people.to_json(orient="records", lines=True),
+        "array": people.to_json(orient="records"),
+        "indented": people.to_json(orient="records", indent=2),
+        "columns": people.to_json(),
+    }[kind]
+    (tmp_path / name).write_text(text)
+    predict = run_cli("predict", "--weights", weights, "--input", name, "--output", "o.csv")
+    fit = run_cli("fit", "--model", "tabular_mlp", "--data.path", name, "--data.target", "left")
+    for result in (predict, fit):
+        assert result.status == 2
+        assert f"{name} is JSON{' lines' * (kind == 'lines')}, not CSV" in result.err
+        assert ("lines=True" in result.err) == (kind == "lines")
+    assert not (tmp_path / "o.csv").exists()
+    assert not (tmp_path / "runs").exists()

@@ -62,6 +62,9 @@ def predict(
 ) -> int:
     """Write a table's rows with predictions, chunk by chunk.
 
+    What the network reads otherwise than it is meant, such as a category that training did not
+    have, is counted and told on standard error, in a line for each column.
+
     Args:
         model: A network that reads tables, in evaluation mode.
         source: The table's file.
@@ -77,6 +80,7 @@ def predict(
     """
     import torch
 
+    from datamodules.tabular.anomalies import Anomalies
     from datamodules.tabular.encode import check_columns, encode_frame, source_columns
     from datamodules.tabular.reading import ReadOptions, TableFile
 
@@ -86,16 +90,24 @@ def predict(
     file = TableFile(source, options)
     name = name or str(source)
     check_columns(file.columns, preprocessing, name)
-    count = 0
+    count, anomalies = 0, Anomalies(preprocessing)
     for chunk in file.chunks(file.columns, dtype="str", size=CHUNK, raw=True):
-        rows = encode_frame(chunk, preprocessing, file.decimal, name)
+        rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
         with torch.inference_mode():
             predicted = model.task.predict(model(rows), model.class_names)
         named = _columns(predicted, model, set(file.columns))
         result = chunk.assign(**named)
-        header = file.has_header and count == 0
-        result.to_csv(target, index=False, header=header, sep=file.separator, lineterminator="\n")
+        result.to_csv(
+            target,
+            index=False,
+            header=file.has_header and count == 0,
+            sep=file.separator,
+            decimal=file.decimal,
+            lineterminator="\n",
+        )
         count += len(result)
+    for line in anomalies.lines():
+        print(f"warning: {name}, {line}.", file=sys.stderr)
     return count
 
 

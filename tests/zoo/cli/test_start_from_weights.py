@@ -14,7 +14,8 @@ import zoo
 from datamodules import FashionMNIST
 from zoo import ZooModule, create_model, find_recipe, list_models, load_weights, save_weights
 from zoo.architectures import FeedForward
-from zoo.registry import LEARNING, PRETRAINED
+from zoo.recipe import PRETRAINED
+from zoo.registry import LEARNING
 from zoo.weights import TRAINING_ONLY, load_backbone, read_header
 
 Run = Callable[..., Any]
@@ -245,7 +246,7 @@ def test_weights_of_normalised_images_read_them_as_they_did() -> None:
     started = create_model("fashion_ffnn", datamodule=data).eval()
     load_backbone(started, PRETRAINED / "fashion_ffnn.tuned.safetensors")
     shipped = load_weights("fashion_ffnn.tuned")
-    assert shipped.hparams["preprocessing"]["mean"] != 0
+    assert shipped.spec.preprocessing["mean"] != 0
     x = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
     assert torch.equal(started(x), shipped(x))
 
