@@ -36,8 +36,9 @@ def main(argv: list[str]) -> None:
 def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
     """Train, and print what came of it."""
     import torch
+    from lightning.pytorch.loggers import TensorBoardLogger
 
-    from zoo.callbacks.inspect import inspectors
+    from zoo.callbacks.tensorboard import tensorboard_panels
     from zoo.cli import INTERRUPTED_STATUS
     from zoo.cli.console import by_split, duration, metrics_table
     from zoo.cli.run import CHECKPOINTS, Training, check_checkpoint
@@ -49,7 +50,7 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
         check_checkpoint(Path(ckpt_path), cli.model)
     if pretrained:
         print(load_backbone(cli.model, pretrained_path(cli.recipe.name)))
-    training = Training(cli, callbacks=inspectors(inspect))
+    training = Training(cli, callbacks=tensorboard_panels(inspect))
     if training.trainer.is_global_zero:
         print(training.describe(), flush=True)
     try:
@@ -76,8 +77,11 @@ def train(cli: "FitCLI", pretrained: bool, inspect: str = "none") -> None:
         shown = {f"{split} (synthetic)": values for split, values in shown.items()}
     first = getattr(cli.datamodule, "first_metrics", ())
     print(f"\n{metrics_table(shown, first)}\n")
-    print(f"time         {duration(training.seconds)}, {training.epochs} epochs")
-    if training.selected_checkpoint:
-        print(f"checkpoint   {training.selected_checkpoint}")
+    epochs = f"{training.epochs} epoch{'s' * (training.epochs != 1)}"
+    print(f"time         {duration(training.seconds)}, {epochs}")
+    if training.selected_checkpoint:  # Lightning's path is absolute, and the others are as given
+        print(f"checkpoint   {training.folder / CHECKPOINTS / training.selected_checkpoint.name}")
     print(f"weights      {training.folder / 'weights.safetensors'}")
-    print(f"tensorboard  tensorboard --logdir {training.folder.parent.parent}")
+    for logger in training.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            print(f"tensorboard  tensorboard --logdir {logger.save_dir}")

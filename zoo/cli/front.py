@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
 from zoo.errors import UserError, nearest
 from zoo.registry import (
     DATAMODULES,
@@ -46,7 +46,7 @@ class Request:
         help: Whether only help is wanted.
         print_config: Whether only the configuration is wanted.
         pretrained: Whether to start from shipped weights.
-        inspect: How much to show in TensorBoard, as `zoo.callbacks.inspect` reads it.
+        inspect: How much to show in TensorBoard, as `zoo.callbacks.tensorboard` reads it.
         open: Whether to start TensorBoard.
     """
 
@@ -75,7 +75,7 @@ def understand(argv: list[str]) -> Request | None:
     if chosen.list:
         print(listing())
         return None
-    chosen_inspectors(chosen.inspect)  # a wrong name is told before torch is imported
+    chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     if chosen.model is None and not chosen.config:
         if chosen.help:
             print(USAGE)
