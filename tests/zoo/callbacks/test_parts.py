@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+import time
 import warnings
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from zoo.architectures import FeedForward
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.callbacks.tensorboard.callback import TensorBoardPanels, is_due, warn_on_failure
 from zoo.callbacks.tensorboard.classification import (
+    confusion_figure,
     draw_calibration,
     draw_confusion,
     draw_roc,
@@ -32,8 +34,9 @@ from zoo.callbacks.tensorboard.classification import (
 from zoo.callbacks.tensorboard.data import TestPredictions as Predictions
 from zoo.callbacks.tensorboard.data import evaluating
 from zoo.callbacks.tensorboard.decision import surface_figure
+from zoo.callbacks.tensorboard.figures import captioned_figure, shortened
 from zoo.callbacks.tensorboard.layers import add_histogram, dead_shares, weights_figure
-from zoo.callbacks.tensorboard.projector import principal_components
+from zoo.callbacks.tensorboard.projector import principal_components, thumbnails
 from zoo.callbacks.tensorboard.registry import PANELS, chosen_panels
 from zoo.callbacks.tensorboard.regression import draw_predictions, r2
 from zoo.callbacks.tensorboard.scalars import write_optimization
@@ -125,10 +128,10 @@ def test_confusion_shows_true_by_predicted() -> None:
     scores = torch.eye(3)[[0, 1, 1, 0]]
     tested = Predictions(None, torch.tensor([0, 0, 1, 2]), scores)
     draw_confusion(drawn := Drawn(), three_classes(), tested, 0)
+    assert drawn["confusion/counts"].axes[0].get_ylabel() == "true"
     counts, shares = (figure.axes[0].images[0].get_array() for figure in drawn.values())
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     assert shares.tolist() == [[50, 50, 0], [0, 100, 0], [100, 0, 0]]
-    assert drawn["confusion/counts"].axes[0].get_ylabel() == "true"
 
 
 def test_area_under_roc_is_that_of_each_class_against_the_rest() -> None:
@@ -194,6 +197,51 @@ def test_histogram_survives_constant_and_broken_values(
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         add_histogram(writer, "weights", values, 0)
+
+
+def test_captions_of_any_names_keep_apart() -> None:
+    captions = ["said WWWWWWWWWWWW (100%)\nis i"] * 9
+    figure = captioned_figure(torch.rand(9, 1, 28, 28), captions, "A title " * 9)
+    figure_to_image(figure, close=False)
+    *texts, title = (text.get_window_extent() for text in figure.axes[0].texts)
+    boxes = [*texts, title]
+    for a, b in combinations(boxes, 2):
+        assert a.x1 + 8 < b.x0 or b.x1 + 8 < a.x0 or a.y1 < b.y0 or b.y1 < a.y0
+    assert all(box.x0 > 0 and box.x1 < figure.bbox.width for box in boxes)
+
+
+def test_names_with_dollars_are_no_formulas() -> None:
+    names = [r"$\frac$", "$5 - $10", r"$\frac$" * 9]
+    figures = [
+        confusion_figure(torch.eye(3), names, "title"),
+        captioned_figure(torch.rand(3, 1, 9, 9), [shortened(name) for name in names], "title"),
+    ]
+    for figure in figures:
+        assert figure_to_image(figure, close=False).shape[0] == 3
+
+
+def test_thumbnails_have_the_colour_of_their_class() -> None:
+    model = FeedForward(num_outputs=3, hidden_dim=4, preprocessing={"kind": "pixels"})
+    x = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    x[:, :, 14:] = 255
+    pictures = thumbnails(model, x, torch.tensor([0, 1, 1]))
+    colours = pictures[:, :, 0, 0]
+    assert colours[0].tolist() != colours[1].tolist() == colours[2].tolist()
+    assert (pictures[:, :, 14:] == 1).all()  # what is white stays white
+
+
+def test_speed_of_an_epoch_that_was_cut_off_is_that_of_its_rest(tmp_path: Path) -> None:
+    """Lightning calls no `on_train_epoch_start` for it."""
+    model, trainer = three_classes(), Trainer(logger=TensorBoardLogger(tmp_path, version="run"))
+    callback = TensorBoardPanels([p for p in PANELS if p.function == "scalars.write_speed"])
+    began = time.perf_counter()
+    callback.on_train_start(trainer, model)
+    callback.on_train_batch_start(trainer, model, (torch.zeros(1000, 3), torch.zeros(1000)), 0)
+    callback.on_train_epoch_end(trainer, model)
+    took = time.perf_counter() - began
+    trainer.logger.experiment.close()
+    events = EventAccumulator(trainer.logger.log_dir).Reload()
+    assert events.Scalars("speed/examples_per_second")[0].value >= 1000 / took
 
 
 @pytest.mark.parametrize(("task", "outputs"), [("binary", 1), ("multiclass", 3), ("regression", 1)])
