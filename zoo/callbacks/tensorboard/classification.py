@@ -40,14 +40,12 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str) -> Figu
     """Draw a matrix with class names on the axes and its values in the cells."""
     count = len(class_names)
     names = [shortened(name) for name in class_names]
-    # A layout that measures every text would take longer than all the drawing.
     side = min(max(0.46 * count, 2.0), 9.0)
     longest = max(map(len, names))
     straight = longest <= 2 or longest * count <= 12 * side
-    left, below = 0.7 + 0.08 * longest, 0.55 if straight else 0.6 + 0.06 * longest
-    whole = (left + side + (0.25 if count <= MOST_NUMBERED else 1.2), 0.55 + side + below)
-    figure = new_figure(*whole, layout=None)
-    axes = figure.add_axes((left / whole[0], below / whole[1], side / whole[0], side / whole[1]))
+    below = 0.0 if straight else 0.06 * longest
+    figure = new_figure(side + 0.9 + 0.08 * longest, side + 1.1 + below)
+    axes = figure.add_subplot()
     image = axes.imshow(values.numpy(), cmap="Blues", vmin=0)
     axes.set_title(title, fontsize=11)
     axes.set(xlabel="predicted", ylabel="true")
@@ -64,7 +62,7 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str) -> Figu
             text = f"{value:,.0f}" if value >= 1 else "<1"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     else:
-        figure.colorbar(image, cax=axes.inset_axes((1.03, 0.15, 0.03, 0.7)))
+        figure.colorbar(image, ax=axes, shrink=0.7)
     return figure
 
 
