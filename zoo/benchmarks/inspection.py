@@ -63,7 +63,8 @@ def measure(options: Options) -> Report:
                 f"{measured[-1].whole / 1e6:.1f}",
             ]
         )
-    epochs = f"{options.epochs} epochs" if options.epochs else "as documented"
+    plural = "s" * (options.epochs != 1)
+    epochs = f"{options.epochs} epoch{plural}" if options.epochs else "as documented"
     return Report(
         title=f"{NETWORK}, {epochs}; whole process, median of {options.repeats} interleaved runs",
         header=[
