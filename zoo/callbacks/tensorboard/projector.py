@@ -13,7 +13,7 @@ from zoo.module import ZooModule
 EXAMPLES = 1000
 # The page starts with a PCA to three axes anyhow; all 512 features as text would be 4 MB.
 COMPONENTS = 50
-SHADES = 16  # enough for a thumbnail, and half the file
+SHADES = 8  # enough for a thumbnail; with all of them its file would be three times as long
 
 
 def write_features(
