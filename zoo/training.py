@@ -22,10 +22,9 @@ from datamodules.memory import spec_of
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import KeepBest, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
-from zoo.callbacks.inspect import inspectors
 from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
 from zoo.callbacks.progress import EpochLines, progress
-from zoo.callbacks.together import Together
+from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card
 from zoo.classes import class_at
 from zoo.console import by_split, duration, metrics_table
@@ -67,6 +66,7 @@ class Run:
         checkpoint: The checkpoint with these weights.
         kept: Which epoch's weights these are, and why.
         train_examples: On how many training examples the metrics of `train` were measured.
+        logs: The folder that TensorBoard shows; empty if nothing was written for it.
     """
 
     model: ZooModule
@@ -79,6 +79,7 @@ class Run:
     checkpoint: Path | None = None
     kept: str = ""
     train_examples: int = 0
+    logs: str = ""
 
     def __str__(self) -> str:
         """The table of metrics, and where everything is."""
@@ -99,7 +100,7 @@ class Run:
             "weights of": self.kept,
             "checkpoint": self.checkpoint,
             "weights": self.folder / WEIGHTS,
-            "tensorboard": f"tensorboard --logdir {self.folder.parent.parent}",
+            "tensorboard": self.logs and f"tensorboard --logdir {self.logs}",
         }
         lines = [f"{title:12} {place}" for title, place in places.items() if place]
         return "\n".join([table, "", *lines])
@@ -143,10 +144,8 @@ class Training:
         self.name = f"{self.recipe.name}{suffix}"
         self.folder = None if self.is_trial else shared_run_folder(root, self.name)
         bar = progress()
-        # In one callback: Lightning spends 3 microseconds for each at each hook of a step.
-        parts = [p for c in inspectors(inspect) for p in (getattr(c, "callbacks", None) or [c])]
-        together = Together([StopWhenNotFinite(), *parts])
-        options: dict[str, Any] = {"callbacks": [bar, together, *self._averaging()]}
+        callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect), *self._averaging()]
+        options: dict[str, Any] = {"callbacks": callbacks}
         if isinstance(bar, EpochLines):
             options["enable_progress_bar"] = False
         if self.folder:
@@ -278,7 +277,11 @@ class Training:
         self._save_last_checkpoint()
         self._take_selected_weights()
         run.metrics, run.train_examples = measure_run(self.trainer, self.model, self.data)
-        run.checkpoint, run.kept = self.selected_checkpoint, self._kept()
+        run.kept = self._kept()
+        if self.selected_checkpoint:  # Lightning's path is absolute, and the others are as given
+            run.checkpoint = self.folder / CHECKPOINTS / self.selected_checkpoint.name
+        loggers = [g for g in self.trainer.loggers if isinstance(g, TensorBoardLogger)]
+        run.logs = str(loggers[0].save_dir) if loggers else ""
         if self.trainer.is_global_zero:
             with _mistakes_named(self.folder):
                 run.card = self._save(run)

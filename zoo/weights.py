@@ -162,6 +162,24 @@ def _renumbered(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {own_name: state[name] for own_name, name in zip(own_names, names, strict=True)}
 
 
+def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
+    """Let data be read by the columns and words of weights that are to learn from them.
+
+    The classes stay those of the data.
+
+    Returns:
+        What a network for these data must know.
+    """
+    spec, source = spec_of(data), load_weights(path)
+    read = source.spec.preprocessing
+    if read["kind"] in ("table", "tokens") and spec.preprocessing["kind"] == read["kind"]:
+        if (source.spec.task, source.class_names) != (spec.task, spec.names):
+            outputs = len(spec.names) or spec.num_outputs
+            source.reset_head(outputs, spec.names or None, spec.task)
+        spec = data.follow(source).spec
+    return spec
+
+
 def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Network, str]:
     """Make a network for new data that begins with the weights of a file.
 

@@ -16,7 +16,6 @@ from datamodules import Tabular, TensorDataModule, TextCSV
 from datamodules.following import UnlikeTrainingWarning
 from datamodules.images import MNIST
 from zoo.architectures import FeedForward
-from zoo.registry import described_by
 
 N = 240
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.02}}
@@ -62,7 +61,7 @@ def runs(people: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path
     for target in ("class", "left", "price", "tax", "price+tax"):
         data = Tabular(str(folder / "people.csv"), target.split("+"), columns=USED)
         torch.manual_seed(0)
-        model = FeedForward(hidden_dim=16, optimizer=ADAM, **described_by(data))
+        model = FeedForward(data.spec, hidden_dim=16).learn({"optimizer": ADAM})
         trainer(folder, 8).fit(model, datamodule=data)
         model.save_pretrained(folder / target)
     return folder
@@ -383,7 +382,7 @@ def write_reviews(folder: Path, name: str, rows: list[tuple[str, str]]) -> str:
 def test_sentences_are_read_with_the_networks_words_and_classes(tmp_path: Path) -> None:
     data = TextCSV(write_reviews(tmp_path, "first.csv", reviews(1)), max_length=6)
     torch.manual_seed(0)
-    model = FeedForward(hidden_dim=8, optimizer=ADAM, **described_by(data))
+    model = FeedForward(data.spec, hidden_dim=8).learn({"optimizer": ADAM})
     trainer(tmp_path, 10).fit(model, datamodule=data)
     (expected,) = trainer(tmp_path).test(model, datamodule=data, verbose=False)
     assert expected["accuracy/test"] == 1.0

@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from toy import SGD, Numbers, network, trainer
+from zoo.callbacks.inspect import inspectors
 
 from datamodules.base import Split
+from datamodules.spec import DataSpec
 from zoo import ZooModule
-from zoo.callbacks.inspect import inspectors
-from zoo.registry import described_by
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -41,20 +41,19 @@ class Pairs(Numbers):
 class Joined(ZooModule):
     """A linear layer on two tensors side by side."""
 
-    def __init__(self, width: int = 8, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, spec: DataSpec, width: int = 8) -> None:
+        super().__init__(spec)
         self.backbone = nn.Sequential(nn.Linear(5, width), nn.ReLU())
-        self.head = nn.Linear(width, self.spec.num_outputs)
-        self.finish()
+        self.head = nn.Linear(width, self.num_outputs)
 
     def forward_features(self, x: Any) -> Tensor:
         a, b = x.values() if isinstance(x, dict) else x
         return self.backbone(torch.cat([a, b], dim=1))
 
 
-def joined(data: Numbers, **options: Any) -> Joined:
+def joined(data: Numbers, width: int = 8, **learning: Any) -> Joined:
     torch.manual_seed(0)
-    return Joined(**{**described_by(data), "optimizer": SGD, **options})
+    return Joined(data.spec, width).learn({"optimizer": SGD, **learning})
 
 
 def unaware(task: str = "multiclass") -> Joined:
@@ -200,7 +199,7 @@ def test_what_it_reads_follows_the_data_and_is_written_on_its_card(tmp_path: Pat
     model.save_pretrained(tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["input_shape"] == {"left": [2], "right": [3]}
-    assert described_by(data)["input_shape"] == {"left": [2], "right": [3]}
+    assert data.spec.plain()["input_shape"] == {"left": [2], "right": [3]}
     example = model.example_input_array
     assert {name: tuple(x.shape) for name, x in example.items()} == {
         "left": (2, 2),

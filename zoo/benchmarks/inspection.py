@@ -5,13 +5,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from zoo.benchmarks import Options, Report, median_ratio
-from zoo.callbacks.inspect import LEVELS
+from zoo.callbacks.tensorboard.registry import LEVELS
 from zoo.errors import UserError
 
 NETWORK = "fashion_ffnn"
@@ -62,7 +63,8 @@ def measure(options: Options) -> Report:
                 f"{measured[-1].whole / 1e6:.1f}",
             ]
         )
-    epochs = f"{options.epochs} epochs" if options.epochs else "as documented"
+    plural = "s" * (options.epochs != 1)
+    epochs = f"{options.epochs} epoch{plural}" if options.epochs else "as documented"
     return Report(
         title=f"{NETWORK}, {epochs}; whole process, median of {options.repeats} interleaved runs",
         header=[
@@ -104,18 +106,23 @@ def run_fit(level: str, options: Options) -> Measured:
 
 def fit_with_clock(argv: list[str]) -> None:
     """Run fit in this process, and print the processor time that the inspections took."""
-    from zoo.callbacks import together
+    from zoo.callbacks.tensorboard.callback import TensorBoardPanels
     from zoo.cli.fit import main
 
-    call_all, inside = together._call_all, 0.0
+    inside = 0.0
 
-    def timed(*args: Any, **kwargs: Any) -> None:
-        nonlocal inside
-        started = time.thread_time()
-        call_all(*args, **kwargs)
-        inside += time.thread_time() - started
+    def timed(hook: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: Any, **kwargs: Any) -> None:
+            nonlocal inside
+            started = time.thread_time()
+            hook(*args, **kwargs)
+            inside += time.thread_time() - started
 
-    together._call_all = timed
+        return run
+
+    for name, hook in list(vars(TensorBoardPanels).items()):
+        if name.startswith("on_"):
+            setattr(TensorBoardPanels, name, timed(hook))
     main(argv)
     print(f"{INSIDE}{inside}")
 

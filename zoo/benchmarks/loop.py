@@ -102,7 +102,7 @@ def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
 
     from datamodules.base import TensorDataModule
     from zoo.architectures import FeedForward
-    from zoo.callbacks.inspect import inspectors
+    from zoo.callbacks.tensorboard import tensorboard_panels
 
     class Images(TensorDataModule):
         @property
@@ -130,10 +130,11 @@ def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
     clock = Clock()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        checkpoints = ModelCheckpoint(folder, save_last=True)
         Trainer(
             accelerator="cpu",
             max_epochs=1,
-            callbacks=[clock, ModelCheckpoint(folder, save_last=True), *inspectors("basic")],
+            callbacks=[clock, checkpoints, *tensorboard_panels("basic")],
             logger=TensorBoardLogger(folder, default_hp_metric=False),
             enable_model_summary=False,
             enable_progress_bar=False,

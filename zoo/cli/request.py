@@ -7,7 +7,7 @@ for them.
 import argparse
 from dataclasses import dataclass, replace
 
-from zoo.callbacks.inspect import LEVELS, chosen_inspectors
+from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
 from zoo.classes import may_name_in
 from zoo.cli import Trust
 from zoo.errors import UserError, nearest
@@ -36,7 +36,7 @@ class Request:
         argv: What is left for the full parser.
         help: What help is wanted: nothing, `model` or `trainer`.
         print_config: Whether only the configuration is wanted.
-        inspect: How much to show in TensorBoard, as `zoo.callbacks.inspect` reads it.
+        inspect: How much to show in TensorBoard, as `zoo.callbacks.tensorboard` reads it.
         open: Whether to start TensorBoard.
     """
 
@@ -68,7 +68,7 @@ def parse_request(argv: list[str]) -> Request | None:
         return None
     if chosen.help not in ("", "model", "trainer"):
         raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
-    chosen_inspectors(chosen.inspect)  # a wrong name is told before torch is imported
+    chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     if chosen.model is None and not chosen.config and not chosen.weights:
         if chosen.help:
             print(USAGE)

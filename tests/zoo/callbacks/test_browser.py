@@ -103,9 +103,7 @@ def test_pr_curves_page_shows_every_class(page: Browser) -> None:
 
 
 def test_projector_page_shows_the_features(page: Browser) -> None:
-    to(page, "projector").wait_for(
-        "Points: 1000", "features of 1000 test examples", "true 10 colors"
-    )
+    to(page, "projector").wait_for("Points: 1000", "test_features", "true 10 colors")
 
 
 def test_text_page_shows_card_and_command(page: Browser) -> None:

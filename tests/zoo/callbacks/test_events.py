@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from google.protobuf import text_format
 from PIL import Image
 from recorded import DRAWN, SMALL, Run
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 from tensorboard.util.tensor_util import make_ndarray
 
 METRICS = {
@@ -160,21 +162,30 @@ def _hparams(content: dict, tag: str) -> plugin_data_pb2.HParamsPluginData:
 @pytest.mark.parametrize("kind", KINDS)
 def test_projector_has_features_and_labels(runs: dict[str, Run], kind: str) -> None:
     folder = runs[kind].folder
-    features = np.loadtxt(folder / "projector" / "features.tsv", ndmin=2)
-    header, *labels = (folder / "projector" / "labels.tsv").read_text().splitlines()
+    features = np.loadtxt(folder / projected(folder).tensor_path, ndmin=2)
+    header, *labels = (folder / projected(folder).metadata_path).read_text().splitlines()
     assert len(features) == len(labels) == {"binary": 4}.get(kind, 1000)
     assert header.split("\t")[:2] == ["true", "predicted"]
-    config = (folder / "projector_config.pbtxt").read_text()
-    if kind in ("classifier", "recurrent"):
-        assert Image.open(folder / "projector" / "sprite.png").size == (32 * 28, 32 * 28)
-        assert "sprite" in config
-    else:
-        assert "sprite" not in config
+
+
+@pytest.mark.parametrize("kind", ["classifier", "recurrent"])
+def test_projector_has_a_thumbnail_for_each_image(runs: dict[str, Run], kind: str) -> None:
+    folder = runs[kind].folder
+    sprite = projected(folder).sprite
+    assert Image.open(folder / sprite.image_path).size == (32 * 28, 32 * 28)
+    assert list(sprite.single_image_dim) == [28, 28]
+
+
+def projected(folder: Path) -> EmbeddingInfo:
+    text = (folder / "projector_config.pbtxt").read_text()
+    (info,) = text_format.Parse(text, ProjectorConfig()).embeddings
+    return info
 
 
 def test_full_run_is_small(runs: dict[str, Run]) -> None:
-    written = [*runs["classifier"].folder.glob("events*")]
-    written += [*(runs["classifier"].folder / "projector").iterdir()]
+    folder = runs["classifier"].folder
+    written = [*folder.glob("events*")]
+    written += (folder / projected(folder).tensor_path).parent.iterdir()
     # The documented ten epochs have 13.4 MB of checkpoints and weights besides, below 15 together.
     assert sum(path.stat().st_size for path in written) < 1.5e6
 
@@ -188,7 +199,7 @@ def test_basic_writes_what_costs_little(make_run: Callable[..., Run]) -> None:
     }
     assert run.tags("histograms") == set()
     assert run.events.Tags()["graph"]
-    assert not (run.folder / "projector").exists()
+    assert not (run.folder / "projector_config.pbtxt").exists()
 
 
 def test_an_inspection_can_be_left_out(make_run: Callable[..., Run]) -> None:

@@ -2,35 +2,45 @@
 
 import subprocess
 import sys
+import time
 import warnings
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from quick import network_and_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard._utils import figure_to_image
 from torchmetrics.functional import auroc
 
 import zoo
 from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
-from zoo.callbacks import curves, histograms
-from zoo.callbacks.board import Outcome, evaluating, is_due, spared
-from zoo.callbacks.confusion import ConfusionMatrix, confusion_counts
-from zoo.callbacks.curves import Calibration, ClassCurves, PredictedVersusTrue
-from zoo.callbacks.decision import surface_figure
-from zoo.callbacks.figures import pixels
-from zoo.callbacks.graph import NetworkGraph
-from zoo.callbacks.images import weights_figure
-from zoo.callbacks.inspect import INSPECTORS, chosen_inspectors, inspectors
-from zoo.callbacks.projector import principal_components
-from zoo.callbacks.scalars import gradient_norm
-from zoo.callbacks.together import Together
+from zoo.callbacks.tensorboard import tensorboard_panels
+from zoo.callbacks.tensorboard.callback import TensorBoardPanels, is_due, warn_on_failure
+from zoo.callbacks.tensorboard.classification import (
+    confusion_figure,
+    draw_calibration,
+    draw_confusion,
+    draw_roc,
+    reliability,
+    write_pr_curves,
+)
+from zoo.callbacks.tensorboard.data import TestPredictions as Predictions
+from zoo.callbacks.tensorboard.data import evaluating
+from zoo.callbacks.tensorboard.decision import surface_figure
+from zoo.callbacks.tensorboard.figures import captioned_figure, shortened
+from zoo.callbacks.tensorboard.layers import add_histogram, dead_shares, weights_figure
+from zoo.callbacks.tensorboard.projector import principal_components, thumbnails
+from zoo.callbacks.tensorboard.registry import PANELS, chosen_panels
+from zoo.callbacks.tensorboard.regression import draw_predictions, r2
+from zoo.callbacks.tensorboard.scalars import write_optimization
 from zoo.errors import UserError
 
 
@@ -39,14 +49,14 @@ def trainer_at(epoch: int, max_epochs: int) -> SimpleNamespace:
 
 
 def test_levels_contain_each_other() -> None:
-    assert chosen_inspectors("none") == []
-    assert set(chosen_inspectors("basic")) < set(chosen_inspectors("full")) == set(INSPECTORS)
+    assert chosen_panels("none") == []
+    assert set(chosen_panels("basic")) < set(chosen_panels("full")) == set(PANELS)
 
 
 def test_every_inspection_can_be_left_out() -> None:
-    for name in INSPECTORS:
-        assert name not in chosen_inspectors(f"full,-{name}")
-    assert inspectors("none") == []
+    for panel in PANELS:
+        assert panel.name not in {p.name for p in chosen_panels(f"full,-{panel.name}")}
+    assert tensorboard_panels("none") == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +64,7 @@ def test_every_inspection_can_be_left_out() -> None:
 )
 def test_a_wrong_name_gets_the_nearest_one(spec: str, nearest: str) -> None:
     with pytest.raises(UserError, match=nearest):
-        chosen_inspectors(spec)
+        chosen_panels(spec)
 
 
 def test_help_needs_neither_torch_nor_matplotlib() -> None:
@@ -66,28 +76,6 @@ def test_help_needs_neither_torch_nor_matplotlib() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0
     assert "full,-projector" in done.stdout
-
-
-def test_together_calls_only_the_hooks_that_are_there() -> None:
-    called = []
-
-    class First(Callback):
-        def on_fit_start(self, trainer: object, pl_module: object) -> None:
-            called.append("first")
-
-    class Second(Callback):
-        def on_fit_start(self, trainer: object, pl_module: object) -> None:
-            called.append("second")
-
-        def on_card(self, trainer: object, card: str) -> None:
-            called.append(card)
-
-    together = Together([First(), Second()])
-    together.on_fit_start(None, None)
-    together.on_card(None, "card")
-    together.on_test_end(None, None)
-    assert called == ["first", "second", "card"]
-    assert "on_train_batch_end" not in vars(together)  # Lightning's own empty hook
 
 
 @pytest.mark.parametrize(("epochs", "times"), [(5, 10), (10, 10), (100, 10), (5000, 20), (37, 10)])
@@ -117,30 +105,52 @@ def test_evaluating_leaves_every_module_as_it_was() -> None:
 
 def test_a_picture_that_fails_does_not_end_a_training() -> None:
     with pytest.warns(UserWarning, match="TensorBoard lacks Gallery: ValueError: too dark"):  # noqa: SIM117
-        with spared("Gallery"):
+        with warn_on_failure("Gallery"):
             raise ValueError("too dark")
-    with pytest.raises(OSError, match="full"), spared("Gallery"):
+    with pytest.raises(OSError, match="full"), warn_on_failure("Gallery"):
         raise OSError("disk full")
 
 
-def test_confusion_counts_true_by_predicted() -> None:
-    counts = confusion_counts(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 0]), 3)
+class Drawn(dict):
+    """Stands for a writer: keeps figures and scalars by tag."""
+
+    def add_figure(self, tag: str, figure: Figure, step: int, close: bool) -> None:
+        self[tag] = figure
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self[tag] = value
+
+
+def three_classes() -> FeedForward:
+    return FeedForward(num_outputs=3, hidden_dim=4)
+
+
+def test_confusion_shows_true_by_predicted() -> None:
+    scores = torch.eye(3)[[0, 1, 1, 0]]
+    tested = Predictions(None, torch.tensor([0, 0, 1, 2]), scores)
+    draw_confusion(drawn := Drawn(), three_classes(), tested, 0)
+    assert drawn["confusion/counts"].axes[0].get_ylabel() == "true"
+    counts, shares = (figure.axes[0].images[0].get_array() for figure in drawn.values())
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert shares.tolist() == [[50, 50, 0], [0, 100, 0], [100, 0, 0]]
 
 
-def test_area_under_roc_agrees_with_torchmetrics() -> None:
+def test_area_under_roc_is_that_of_each_class_against_the_rest() -> None:
     torch.manual_seed(0)
-    truth = torch.rand(500) < 0.3
-    scores = (torch.rand(500) + 0.5 * truth).mul(20).round() / 40  # many equal scores
-    false_rate, true_rate = curves.roc(scores, truth)
-    area = torch.trapezoid(true_rate, false_rate)
-    assert float(area) == pytest.approx(float(auroc(scores, truth.long(), "binary")), abs=1e-6)
-    assert (float(false_rate[-1]), float(true_rate[-1])) == (1, 1)
+    target = torch.randint(3, (500,))
+    # Many equal scores are one threshold, not an order that is not there.
+    scores = ((torch.rand(500, 3) + 0.5 * torch.eye(3)[target]) * 20).round() / 40
+    draw_roc(drawn := Drawn(), three_classes(), Predictions(None, target, scores), 0)
+    labels = [text.get_text() for text in drawn["curves/roc"].axes[0].get_legend().get_texts()]
+    for index, label in enumerate(labels):
+        area = auroc(scores[:, index], (target == index).long(), "binary")
+        assert label == f"{area:.3f}  {index}"
+    assert len(labels) == 3
 
 
 def test_reliability_by_hand() -> None:
     confidence = torch.tensor([0.95, 0.91, 0.55, 1.0])
-    counts, sureness, accuracy = curves.reliability(confidence, torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    counts, sureness, accuracy = reliability(confidence, torch.tensor([1.0, 0.0, 1.0, 1.0]))
     assert counts.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 3]
     assert float(accuracy[9]) == pytest.approx(2 / 3)
     assert float(sureness[9]) == pytest.approx(2.86 / 3)
@@ -148,8 +158,8 @@ def test_reliability_by_hand() -> None:
 
 
 def test_r2_of_equal_targets_is_undefined() -> None:
-    assert curves.r2(torch.ones(3), torch.rand(3)) == "undefined"
-    assert curves.r2(torch.tensor([0.0, 1, 2]), torch.tensor([0.0, 1, 2])) == "1.000"
+    assert r2(torch.ones(3), torch.rand(3)) == "undefined"
+    assert r2(torch.tensor([0.0, 1, 2]), torch.tensor([0.0, 1, 2])) == "1.000"
 
 
 @pytest.mark.parametrize("shape", [(50, 20), (20, 50)])
@@ -164,15 +174,20 @@ def test_principal_components_keep_all_distances_if_they_are_all(shape: tuple[in
 
 
 def test_gradient_norm_is_that_of_one_vector() -> None:
-    assert float(gradient_norm([torch.tensor([3.0]), None, torch.tensor([[4.0]])])) == 5
-    assert gradient_norm([None]) is None
+    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (1, 2, 3)]
+    parameters[0].grad, parameters[2].grad = torch.tensor([3.0]), torch.tensor([0.0, 4.0, 0.0])
+    optimizer = torch.optim.SGD(parameters, lr=0.5)
+    write_optimization(drawn := Drawn(), three_classes(), optimizer, 0)
+    assert drawn == {"optimization/learning_rate": 0.5, "optimization/gradient_norm": 5}
+    write_optimization(drawn := Drawn(), three_classes(), torch.optim.SGD(parameters[1:2]), 0)
+    assert list(drawn) == ["optimization/learning_rate"]
 
 
 def test_dead_share_counts_units_that_never_fire() -> None:
     model = FeedForward(DataSpec((3,), num_outputs=2), hidden_dim=4)
     with torch.no_grad():
         model.backbone[1].bias.copy_(torch.tensor([-1e9, 1e9, -1e9, -1e9]))
-    assert histograms.dead_shares(model, torch.randn(8, 3)) == {"backbone.2": 0.75}
+    assert dead_shares(model, torch.randn(8, 3)) == {"backbone.2": 0.75}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +197,52 @@ def test_histogram_survives_constant_and_broken_values(
     tmp_path: Path, values: torch.Tensor
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
-        histograms.add_histogram(writer, "weights", values, 0)
+        add_histogram(writer, "weights", values, 0)
+
+
+def test_captions_of_any_names_keep_apart() -> None:
+    captions = ["said WWWWWWWWWWWW (100%)\nis i"] * 9
+    figure = captioned_figure(torch.rand(9, 1, 28, 28), captions, "A title " * 9)
+    figure_to_image(figure, close=False)
+    *texts, title = (text.get_window_extent() for text in figure.axes[0].texts)
+    boxes = [*texts, title]
+    for a, b in combinations(boxes, 2):
+        assert a.x1 + 8 < b.x0 or b.x1 + 8 < a.x0 or a.y1 < b.y0 or b.y1 < a.y0
+    assert all(box.x0 > 0 and box.x1 < figure.bbox.width for box in boxes)
+
+
+def test_names_with_dollars_are_no_formulas() -> None:
+    names = [r"$\frac$", "$5 - $10", r"$\frac$" * 9]
+    figures = [
+        confusion_figure(torch.eye(3), names, "title"),
+        captioned_figure(torch.rand(3, 1, 9, 9), [shortened(name) for name in names], "title"),
+    ]
+    for figure in figures:
+        assert figure_to_image(figure, close=False).shape[0] == 3
+
+
+def test_thumbnails_have_the_colour_of_their_class() -> None:
+    model = FeedForward(num_outputs=3, hidden_dim=4, preprocessing={"kind": "pixels"})
+    x = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    x[:, :, 14:] = 255
+    pictures = thumbnails(model, x, torch.tensor([0, 1, 1]))
+    colours = pictures[:, :, 0, 0]
+    assert colours[0].tolist() != colours[1].tolist() == colours[2].tolist()
+    assert (pictures[:, :, 14:] == 1).all()  # what is white stays white
+
+
+def test_speed_of_an_epoch_that_was_cut_off_is_that_of_its_rest(tmp_path: Path) -> None:
+    """Lightning calls no `on_train_epoch_start` for it."""
+    model, trainer = three_classes(), Trainer(logger=TensorBoardLogger(tmp_path, version="run"))
+    callback = TensorBoardPanels([p for p in PANELS if p.function == "scalars.write_speed"])
+    began = time.perf_counter()
+    callback.on_train_start(trainer, model)
+    callback.on_train_batch_start(trainer, model, (torch.zeros(1000, 3), torch.zeros(1000)), 0)
+    callback.on_train_epoch_end(trainer, model)
+    took = time.perf_counter() - began
+    trainer.logger.experiment.close()
+    events = EventAccumulator(trainer.logger.log_dir).Reload()
+    assert events.Scalars("speed/examples_per_second")[0].value >= 1000 / took
 
 
 @pytest.mark.parametrize(("task", "outputs"), [("binary", 1), ("multiclass", 3), ("regression", 1)])
@@ -192,37 +252,34 @@ def test_decision_surface_for_every_task(task: str, outputs: int) -> None:
     target = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
     if task != "regression":
         target = target.squeeze(1).long() if task == "multiclass" else target.squeeze(1)
-    assert pixels(surface_figure(model, x, target, "epoch 1")).shape == (540, 640, 3)
+    with evaluating(model):
+        figure = surface_figure(model, x, target, "epoch 1")
+    assert figure_to_image(figure, close=False).shape == (3, 540, 640)
 
 
 @pytest.mark.parametrize("shape", [(7, 1, 5, 5), (7, 3, 5, 5), (12, 75), (12, 9)])
 def test_first_layer_of_any_shape_is_drawn(shape: tuple[int, ...]) -> None:
-    picture = pixels(weights_figure(torch.randn(shape), (3, 5, 5), "weight"))
-    assert picture.shape[2] == 3
-
-
-def outcome(scores: torch.Tensor, target: torch.Tensor, task: str, names: list[str]) -> Outcome:
-    return Outcome(None, target, scores, task, names, 1)
+    figure = weights_figure(torch.randn(shape), (3, 5, 5), "weight")
+    assert figure_to_image(figure, close=False).shape == (3, 540, 640)
 
 
 def test_hundred_classes_and_diverged_probabilities_are_shown(tmp_path: Path) -> None:
     names = [f"a rather long class name {i}" for i in range(100)]
-    model = FeedForward(DataSpec(num_outputs=100), hidden_dim=4)
+    model = FeedForward(DataSpec(num_outputs=100, class_names=names), hidden_dim=4)
     scores = torch.rand(300, 100).softmax(dim=1)
     scores[::3] = float("nan")
-    shown = outcome(scores, torch.arange(300) % 100, "multiclass", names)
+    tested = Predictions(None, torch.arange(300) % 100, scores)
     with SummaryWriter(str(tmp_path)) as writer:
-        for inspector in (ConfusionMatrix(), ClassCurves(), Calibration()):
-            inspector.inspect(writer, shown, model)
+        for draw in (draw_confusion, write_pr_curves, draw_roc, draw_calibration):
+            draw(writer, model, tested, 1)
 
 
 def test_regression_of_several_targets_is_shown(tmp_path: Path) -> None:
     model = FeedForward(DataSpec((2,), "regression", 6), hidden_dim=4)
     target = torch.randn(50, 6)
     target[0, 0] = float("nan")
-    shown = outcome(target + 0.1, target, "regression", [])
     with SummaryWriter(str(tmp_path)) as writer:
-        PredictedVersusTrue().inspect(writer, shown, model)
+        draw_predictions(writer, model, Predictions(None, target, target + 0.1), 1)
 
 
 @pytest.mark.parametrize("name", [n for n in zoo.list_models() if "." not in n])
@@ -232,9 +289,10 @@ def test_every_network_has_a_graph(name: str, tmp_path: Path) -> None:
     trainer = Trainer(logger=logger, accelerator="cpu", enable_progress_bar=False)
     model.trainer = trainer
     before = torch.get_rng_state()
+    (panel,) = (panel for panel in PANELS if panel.name == "graph")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="TensorBoard lacks")
-        NetworkGraph().on_fit_start(trainer, model)
+        TensorBoardPanels([panel]).on_train_start(trainer, model)
     logger.experiment.close()
     assert torch.equal(before, torch.get_rng_state())
     nodes = {node.name for node in EventAccumulator(logger.log_dir).Reload().Graph().node}

@@ -311,7 +311,7 @@ def test_a_recipe_and_a_configuration_say_when_a_schedule_moves(
     other = settings(run_cli, "--model", "mine.yaml", "--lr_scheduler", "LinearLR")
     assert "interval" not in other["lr_scheduler"]
     model = create_model("mine.yaml")
-    assert model.hparams["lr_scheduler"]["interval"] == "step"
+    assert model.learning.lr_scheduler["interval"] == "step"
 
 
 ONE_CYCLE = ("--lr_scheduler", "OneCycleLR", "--lr_scheduler.max_lr", 0.1)

@@ -67,6 +67,29 @@ def test_the_checkpoint_that_is_named_at_the_end_exists(run_cli: Run) -> None:
         assert Path(named).is_file()
 
 
+def test_the_last_lines_are_as_short_as_what_was_typed(run_cli: Run) -> None:
+    result = run_cli("fit", *FASHION)
+    assert result.out.splitlines()[-4].endswith(" s, 1 epoch")
+    assert str(Path.cwd()) not in result.out  # paths are as the user gave them
+
+
+@pytest.mark.parametrize(
+    ("logger", "advertised"),
+    [
+        (["CSVLogger", "--trainer.logger.save_dir", "logs"], None),
+        (["false"], None),
+        (["TensorBoardLogger", "--trainer.logger.save_dir", "logs"], "tensorboard --logdir logs"),
+    ],
+)
+def test_tensorboard_is_advertised_where_it_has_something_to_show(
+    run_cli: Run, logger: list[str], advertised: str | None
+) -> None:
+    result = run_cli("fit", *FASHION, "--trainer.logger", *logger)
+    assert result.status == 0, result.err
+    assert (advertised or "weights.safetensors") in result.out.splitlines()[-1]
+    assert ("tensorboard" in result.out) == bool(advertised)
+
+
 def test_best_weights_are_those_of_the_best_validation(run_cli: Run) -> None:
     Path("best.yaml").write_text("select: best")
     worse_later = ("--lr", 0.05, "--trainer.max_epochs", 4, "--trainer.val_check_interval", 5)

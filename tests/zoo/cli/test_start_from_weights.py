@@ -85,8 +85,8 @@ def test_every_argument_of_learning_is_known_as_such() -> None:
 def test_python_learns_as_the_named_recipe_too() -> None:
     model = create_model("fizzbuzz_net", pretrained=True)
     recipe = find_recipe("fizzbuzz_net")
-    assert model.hparams["loss"] == recipe.model["init_args"]["loss"] == "mse"
-    assert model.hparams["optimizer"] == recipe.optimizer
+    assert model.learning.loss == recipe.model["init_args"]["loss"] == "mse"
+    assert model.learning.optimizer == recipe.optimizer
     assert create_model("conv_net", pretrained=True).hparams["dropout"] == 0.0
 
 
