@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import warnings
-from pathlib import Path
 
 from zoo.cli.front import listing
 from zoo.errors import UserError
@@ -16,15 +15,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as '*mnist*'")
     parser.add_argument("--model", help="show one network: structure, source, data, weights")
     parser.add_argument("--pretrained", action="store_true", help="only those with weights")
-    parser.add_argument(
-        "--readme", type=Path, help="README whose table of networks to bring up to date"
-    )
     chosen = parser.parse_args(argv)
-    if chosen.readme:
-        from zoo.cli.readme import rewrite
-
-        print(f"{chosen.readme} {'rewritten' if rewrite(chosen.readme) else 'is up to date'}")
-    elif chosen.model:
+    if chosen.model:
         print(portrait(chosen.model))
     elif chosen.pretrained:
         print("\n".join(list_models(chosen.pattern, pretrained=True)))

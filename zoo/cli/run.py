@@ -10,7 +10,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
@@ -329,12 +328,3 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    return {
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "lightning": pl.__version__,
-    }
