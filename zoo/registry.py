@@ -85,11 +85,6 @@ class Recipe:
     select: str = "best"
     seed_everything: int = 0
 
-    @property
-    def architecture(self) -> str:
-        """The name without its tag."""
-        return self.name.partition(".")[0]
-
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Return the names of the zoo's recipes, sorted.

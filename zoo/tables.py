@@ -41,7 +41,7 @@ class TablePreprocessing(nn.Module):
     def __init__(self, preprocessing: dict[str, Any]) -> None:
         super().__init__()
         numeric, categorical = preprocessing["numeric"], preprocessing["categorical"]
-        self.num_numeric, self.num_categorical = len(numeric), len(categorical)
+        self.num_numeric = len(numeric)
         self.clip = float(preprocessing.get("clip") or math.inf)
         floats = torch.get_default_dtype()
         for name in ("mean", "std"):
