@@ -71,7 +71,7 @@ class TextCSV(TensorDataModule):
         return self._class_names
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Task:  # type: ignore[override]  # what others know at once is in the file
         """Binary for two labels, else multiclass."""
         return "binary" if len(self.class_names) == 2 else "multiclass"
 
@@ -88,7 +88,7 @@ class TextCSV(TensorDataModule):
 
     def load_splits(self) -> dict[str, Split]:
         """Read the file, split it, and build the vocabulary of the training sentences."""
-        frame = self._read() if self.path else generated_reviews(4000, self.seed)
+        frame = self._read(self.path) if self.path else generated_reviews(4000, self.seed)
         names = sorted(frame["label"].unique())
         if len(names) < 2:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
@@ -104,14 +104,14 @@ class TextCSV(TensorDataModule):
         target = target.float() if len(names) == 2 else target.long()
         return {split: (ids[index], target[index]) for split, index in rows.items()}
 
-    def _read(self) -> pd.DataFrame:
+    def _read(self, path: str) -> pd.DataFrame:
         try:
-            frame = pd.read_csv(Path(self.path).expanduser(), dtype=str, keep_default_na=False)
+            frame = pd.read_csv(Path(path).expanduser(), dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
-            raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
+            raise UserError(f"'{path}' cannot be read as CSV: {error}") from error
         for column, option in ((self.text, "text"), (self.label, "label")):
             if column not in frame:
-                hint = f"Name the column of '{self.path}' with --data.{option}."
+                hint = f"Name the column of '{path}' with --data.{option}."
                 raise unknown("column", column, frame.columns, hint)
         frame = frame[[self.text, self.label]].set_axis(["text", "label"], axis=1)
         return frame[frame["label"] != ""].reset_index(drop=True)

@@ -105,13 +105,7 @@ def _multiclass(
         return lambda logits, target: F.nll_loss(
             F.log_softmax(logits, dim=-1), target, weight=class_weights
         )
-    if name == "kl_div":
-        # The target's entropy is zero, so this equals the cross-entropy.
-        def per_example(logits: Tensor, one_hot: Tensor) -> Tensor:
-            divergence = F.kl_div(F.log_softmax(logits, dim=-1), one_hot, reduction="none")
-            return divergence.sum(dim=-1, keepdim=True)
-    else:
-        per_example = _elementwise(name, activate)
+    per_example = _kl_div if name == "kl_div" else _elementwise(name, activate)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         one_hot = F.one_hot(target, logits.shape[-1]).to(logits.dtype)
@@ -138,6 +132,12 @@ def _binary(
         return (values * weights).mean() / weights.mean()
 
     return loss
+
+
+def _kl_div(logits: Tensor, one_hot: Tensor) -> Tensor:
+    """Return one value per example: the cross-entropy, as the target's entropy is zero."""
+    divergence = F.kl_div(F.log_softmax(logits, dim=-1), one_hot, reduction="none")
+    return divergence.sum(dim=-1, keepdim=True)
 
 
 def _elementwise(name: str, activate: Callable[[Tensor], Tensor]) -> LossFunction:

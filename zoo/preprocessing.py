@@ -16,6 +16,9 @@ class Pixels(nn.Module):
     Shape: (N, C, H, W) uint8 or float -> (N, C, H, W) float.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, input_shape: Sequence[int], mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
         self.output_shape = tuple(input_shape)
@@ -31,6 +34,8 @@ class Pixels(nn.Module):
 
 class Numbers(nn.Module):
     """Take numbers as they are, as floats of the network's dtype."""
+
+    dtype_of: Tensor
 
     def __init__(self, input_shape: Sequence[int]) -> None:
         super().__init__()

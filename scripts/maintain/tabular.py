@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules import Tabular, TensorBatches
 from datamodules.tabular import rows as mapped_rows
-from zoo import create_model, find_recipe
+from zoo import UserError, create_model, find_recipe
 from zoo.cli import run_main
 from zoo.cli.console import quiet
 
@@ -182,6 +183,8 @@ def compare(path: str, options: dict, seeds: int, folder: Path) -> dict[str, lis
 
 def print_comparison(seeds: int, folder: Path) -> None:
     """Print mean and standard deviation over the seeds, for each table and method."""
+    if find_spec("sklearn") is None:
+        raise UserError("The comparison needs scikit-learn: pip install scikit-learn")
     warnings.filterwarnings("ignore")
     tables = dict(PUBLISHED)
     for make in (friedman, prices, incomes):
