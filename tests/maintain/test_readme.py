@@ -41,8 +41,11 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert copy.read_text("utf-8") == "# Title\n"
 
 
-def test_every_script_that_is_named_is_there() -> None:
-    named = set(re.findall(r"scripts/[\w/]+\.py", README.read_text("utf-8")))
+@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md"])
+def test_every_python_file_that_is_named_is_there(page: str) -> None:
+    text = (README.parent / page).read_text("utf-8")
+    named = set(re.findall(r"\b(?:datamodules|scripts|tests|zoo)/[\w/]+\.py\b", text))
+    named = {path for path in named if not re.search("FAMILY|FILE|NAME", path)}
 
     assert {"scripts/fit.py", "scripts/maintain/readme.py"} <= named
     assert not [path for path in named if not (README.parent / path).is_file()]
