@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import inspect
 import warnings
 
+from zoo.classes import class_at
 from zoo.cli.front import listing
 from zoo.errors import UserError
 from zoo.registry import DATAMODULES, find_recipe, list_models, pretrained_path
@@ -61,13 +63,20 @@ def portrait(name: str) -> str:
 
 
 def pairings(name: str) -> list[str]:
-    """Return the datamodules that a network can read, by trying each on its shape."""
+    """Return the datamodules that a network can read, by trying each on its shape.
+
+    One that cannot be made without an argument, such as a folder, cannot be tried.
+    """
     from zoo.registry import create_datamodule, create_model
 
     readable = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # data made by formula shows shapes as well as real data
         for data in sorted(set(DATAMODULES) - {"tabular"}):
+            try:
+                inspect.signature(class_at(DATAMODULES[data])).bind()
+            except TypeError:
+                continue
             with contextlib.suppress(UserError):
                 create_model(name, datamodule=create_datamodule(data))
                 readable.append(data)
