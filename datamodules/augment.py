@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = [
-    "ElasticDistortion",
     "HorizontalFlip",
     "RandomAffine",
     "RandomDistortion",
@@ -182,18 +181,6 @@ class RandomAffine(RandomDistortion):
         shift: float = 0.07,
     ) -> None:
         super().__init__(degrees, scale, shear, shift, alpha=0.0)
-
-
-class ElasticDistortion(RandomDistortion):
-    """Smooth random displacement of each image (Simard et al. 2003).
-
-    Args:
-        alpha: Standard deviation of the displacement, in pixels.
-        sigma: Width of the Gaussian that smooths the displacement field, in pixels.
-    """
-
-    def __init__(self, alpha: float = 1.0, sigma: float = 4.0) -> None:
-        super().__init__(0.0, 0.0, 0.0, 0.0, alpha, sigma)
 
 
 class HorizontalFlip(nn.Module):

@@ -80,8 +80,8 @@ class Generated(TensorDataModule):
         if self.task == "regression":
             shape = (2, self.num_features, self.classes_or_outputs)
             return torch.randn(shape, generator=generator) / self.num_features**0.5
-        shape = (len(self.class_names), self.num_features)
-        return self.separation * torch.randn(shape, generator=generator)
+        centres = torch.randn(len(self.class_names), self.num_features, generator=generator)
+        return self.separation * centres
 
     def _clusters(self, size: int, centres: Tensor, generator: torch.Generator) -> Split:
         target = torch.randint(len(centres), (size,), generator=generator)

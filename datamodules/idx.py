@@ -56,7 +56,7 @@ def md5_of(tensor: Tensor, magic: int) -> str:
     """Return the MD5 of the plain IDX file that holds a tensor: its name among published files."""
     header = np.array([magic, *tensor.shape], dtype=">i4").tobytes()
     digest = hashlib.md5(header, usedforsecurity=False)
-    digest.update(tensor.numpy())
+    digest.update(tensor.numpy().data)
     return digest.hexdigest()
 
 

@@ -274,7 +274,7 @@ class ImageDataModule(TensorDataModule):
         return ""
 
     def _read(self, split: str) -> Split:
-        images_path, labels_path = (self._find(name) for name in FILES[split])
+        images_path, labels_path = (path for name in FILES[split] if (path := self._find(name)))
         images = read_idx(images_path, IMAGES_MAGIC, (NUM_EXAMPLES[split], 28, 28))
         labels = read_idx(labels_path, LABELS_MAGIC, (NUM_EXAMPLES[split],))
         found = md5_of(images, IMAGES_MAGIC), md5_of(labels, LABELS_MAGIC)

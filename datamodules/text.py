@@ -82,7 +82,7 @@ class TextCSV(TensorDataModule):
         return self._class_names
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Task:  # type: ignore[override]  # what others know at once is in the file
         """Binary for two labels, else multiclass; that of a network that is followed."""
         if self._expected is not None:
             return self._expected.task
@@ -111,7 +111,7 @@ class TextCSV(TensorDataModule):
         """
         if self._expected is not None:
             self._expected.require("tokens")
-        frame = self._read() if self.path else generated_reviews(4000, self.seed)
+        frame = self._read(self.path) if self.path else generated_reviews(4000, self.seed)
         names = sorted(frame["label"].unique())
         if len(names) < 2 and self._expected is None:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
@@ -151,16 +151,16 @@ class TextCSV(TensorDataModule):
                 stacklevel=2,
             )
 
-    def _read(self) -> pd.DataFrame:
-        path = expand_home(self.path)
+    def _read(self, path: str) -> pd.DataFrame:
+        file = expand_home(path)
         try:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+            frame = pd.read_csv(file, dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
-            raise UserError(f"'{self.path}' cannot be read as CSV: {error}") from error
-        refuse_other_formats(path, head(path).decode("utf-8", errors="replace"))
+            raise UserError(f"'{path}' cannot be read as CSV: {error}") from error
+        refuse_other_formats(file, head(file).decode("utf-8", errors="replace"))
         for column, option in ((self.text, "text"), (self.label, "label")):
             if column not in frame:
-                hint = f"Name the column of '{self.path}' with --data.{option}."
+                hint = f"Name the column of '{path}' with --data.{option}."
                 raise unknown("column", column, frame.columns, hint)
         frame = frame[[self.text, self.label]].set_axis(["text", "label"], axis=1)
         return frame[frame["label"] != ""].reset_index(drop=True)

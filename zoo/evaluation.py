@@ -80,7 +80,7 @@ def measure(
     # Not by way of a run: nothing is trained and nothing written.
     trainer = pl.Trainer(
         accelerator="cpu" if card.device.startswith("cpu") else "auto",
-        precision=precision or card.precision,
+        precision=precision or card.precision,  # type: ignore[arg-type]  # a name of Lightning's
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
 
@@ -71,9 +71,11 @@ class Cosine(CosineAnnealingLR):
     def __init__(
         self, optimizer: Optimizer, total_steps: int | None = None, eta_min: float = 0.0
     ) -> None:
+        if total_steps is None:
+            raise ValueError("total_steps is missing: the updates in the whole training")
         super().__init__(optimizer, T_max=total_steps, eta_min=eta_min)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Return the learning rates from the step alone: torch's, from the last ones, stay at 0."""
         return self._get_closed_form_lr()
 

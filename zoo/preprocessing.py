@@ -21,6 +21,9 @@ class Pixels(nn.Module):
     Shape: (N, C, H, W) uint8 or float -> (N, C, H, W) float.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, input_shape: Sequence[int], mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
         self.output_shape = tuple(input_shape)
@@ -44,6 +47,8 @@ class Numbers(nn.Module):
 
     Of several inputs those that are no floats stay what they are: they may be numbers of tokens.
     """
+
+    dtype_of: Tensor
 
     def __init__(self, input_shape: "InputShape") -> None:
         super().__init__()

@@ -82,11 +82,6 @@ class Recipe:
     seed_everything: int = 0
     weights: dict[str, str] | None = None
 
-    @property
-    def architecture(self) -> str:
-        """The name without its tag."""
-        return self.name.partition(".")[0]
-
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Return the names of the zoo's recipes, sorted.

@@ -38,10 +38,24 @@ class TablePreprocessing(nn.Module):
         preprocessing: The `preprocessing` of a tabular datamodule.
     """
 
+    mean: Tensor
+    std: Tensor
+    logs: Tensor
+    indicators: Tensor
+    bin_feature: Tensor
+    bin_low: Tensor
+    bin_width: Tensor
+    bin_floor: Tensor
+    bin_ceiling: Tensor
+    slots: Tensor
+    starts: Tensor
+    limits: Tensor
+    kept: Tensor
+
     def __init__(self, preprocessing: dict[str, Any]) -> None:
         super().__init__()
         numeric, categorical = preprocessing["numeric"], preprocessing["categorical"]
-        self.num_numeric, self.num_categorical = len(numeric), len(categorical)
+        self.num_numeric = len(numeric)
         self.clip = float(preprocessing.get("clip") or math.inf)
         floats = torch.get_default_dtype()
         for name in ("mean", "std"):
@@ -125,7 +139,7 @@ class TablePreprocessing(nn.Module):
         if self.num_numeric:
             parts += self._numbers(x[:, : self.num_numeric])
         if self.embedding is not None:
-            parts.append(self._categories(x[:, self.num_numeric :]))
+            parts.append(self._categories(x[:, self.num_numeric :], self.embedding))
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
     def _numbers(self, x: Tensor) -> list[Tensor]:
@@ -145,10 +159,10 @@ class TablePreprocessing(nn.Module):
             parts.append(missing.index_select(1, self.indicators).to(scaled.dtype))
         return parts
 
-    def _categories(self, x: Tensor) -> Tensor:
+    def _categories(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
         codes = torch.nan_to_num(x, nan=-2.0).long() + 2
         places = torch.minimum(codes.clamp(min=0), self.limits) + self.starts
-        embedded = self.embedding(self.slots[places]).flatten(1)
+        embedded = embedding(self.slots[places]).flatten(1)
         return embedded.index_select(1, self.kept)
 
 

@@ -107,7 +107,7 @@ class RegressionTask:
 
     def compute(self, metrics: MetricCollection) -> dict[str, Tensor]:
         """Return the metrics by name; R2 only of two examples or more."""
-        defined = {n: m for n, m in metrics.items() if n != "r2" or m.total > 1}
+        defined = {n: m for n, m in metrics.items() if not isinstance(m, R2Score) or m.total > 1}
         return {name: metric.compute() for name, metric in defined.items()}
 
     def metric_inputs(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from datamodules.files import atomic_write
+from datamodules.memory import spec_of
 from datamodules.spec import DataSpec
 from zoo.cards import (
     METADATA_KEY,

@@ -15,6 +15,8 @@ import zoo
 from zoo.errors import UserError
 from zoo.learning import Learning
 from zoo.optimization import (
+    Cosine,
+    OneCycle,
     add_groups,
     build_optimizer,
     build_scheduler,
@@ -46,6 +48,13 @@ def rates(name: str, steps: int = 100, **options: Any) -> list[float]:
         optimizer.step()
         config["scheduler"].step()
     return used
+
+
+@pytest.mark.parametrize("schedule_class", [OneCycle, Cosine])
+def test_a_schedule_over_the_training_needs_its_length(schedule_class: type) -> None:
+    optimizer = build_optimizer(SGD, [{"params": [parameter()]}])
+    with pytest.raises(ValueError, match="total_steps"):
+        schedule_class(optimizer)
 
 
 def test_one_cycle_peaks_at_the_optimizers_learning_rate_and_spans_the_training() -> None:

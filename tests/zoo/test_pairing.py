@@ -12,6 +12,7 @@ import torch
 
 import zoo
 from datamodules import TensorDataModule
+from zoo.registry import DATAMODULES
 
 # One recipe for each architecture, and those whose loss or structure was made for one kind of data.
 NETWORKS = {
@@ -87,7 +88,9 @@ def test_it_learns_or_is_refused(name: str, data_name: str, folder: Path) -> Non
     assert model.spec.num_outputs == datamodule.num_outputs
     assert model.class_names == datamodule.class_names
 
-    x, y = (tensor[torch.arange(8)] for tensor in repeated(datamodule.splits["train"]))
+    x, y = repeated(datamodule.splits["train"])
+    spread = torch.linspace(0, len(x) - 1, 8).long()  # rows may lie class by class
+    x, y = x[spread], y[spread]
     usual = torch.bincount(y.long()).max().item() / len(y)  # chance: always the usual class
     losses, right = learn(model, x, y)
     assert losses[-1] < losses[0]
@@ -176,6 +179,23 @@ def test_a_recipes_loss_gives_way_to_other_data(run_cli: Callable) -> None:
     asked = run_cli("fit", "--model", "fashion_ffnn", *regression, "--learning.loss", "kl_div")
     assert asked.status == 2
     assert "--learning.loss kl_div does not fit a regression task" in asked.err
+
+
+class ArrayFolder(TensorDataModule):
+    """Data that cannot be made without being told where they are."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+
+
+def test_models_lists_what_a_network_reads_of_what_can_be_tried(
+    run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATAMODULES, "arrays", f"{__name__}.ArrayFolder")
+    result = run_cli("models", "--model", "mnist_rnn")
+    assert result.status == 0, result.err
+    (line,) = (line for line in result.out.splitlines() if line.startswith("pairs with"))
+    assert set(line.removeprefix("pairs with").replace(",", " ").split()) == SEQUENCES
 
 
 def test_the_readme_shows_this_table() -> None:

@@ -95,7 +95,8 @@ class FeedForward(ZooModule):
                 else None,
                 "dropout": nn.Dropout(dropout) if dropout else None,
             }
-            self.backbone.extend(steps[step] for step in layer_order if steps[step] is not None)
+            chosen = (steps[step] for step in layer_order)
+            self.backbone.extend(layer for layer in chosen if layer is not None)
             in_features = width
         self.head = nn.Linear(in_features, num_outputs, bias=bias)
         self.output_dropout = nn.Dropout(output_dropout)

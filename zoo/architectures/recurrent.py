@@ -91,11 +91,13 @@ class Recurrent(SequenceNet):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last layer's last state (N, directions * hidden_dim)."""
         sequence, lengths = self.as_sequence(x), self.lengths(x)
-        if lengths is not None:
-            sequence = pack_padded_sequence(
-                sequence, lengths.cpu(), batch_first=True, enforce_sorted=False
+        if lengths is None:
+            _, state = self.backbone(sequence)
+        else:
+            lengths = lengths.cpu()
+            _, state = self.backbone(
+                pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
             )
-        _, state = self.backbone(sequence)
         hidden = state[0] if isinstance(state, tuple) else state
         directions = 2 if self.backbone.bidirectional else 1
         return self.dropout(torch.cat([*hidden[-directions:]], dim=-1))
@@ -116,6 +118,8 @@ class LSTMCellNet(SequenceNet):
     Raises:
         UserError: If the data are no sequences.
     """
+
+    backbone: nn.LSTMCell
 
     def __init__(self, spec: DataSpec, hidden_dim: int = 128, dropout: float = 0.0) -> None:
         super().__init__(spec)

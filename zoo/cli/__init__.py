@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,6 @@ COMMANDS = {
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",
-    "benchmark": "measure what design choices cost",
-    "screenshots": "take pictures of TensorBoard's pages",
-    "finetuning": "compare fine-tuning with training from scratch",
-    "ship": "put the best of several runs into the package",
 }
 FAILED_STATUS = 1
 USAGE_STATUS = 2
@@ -38,12 +35,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run_command(command: str, *argv: str) -> None:
-    """Run one command, and end with a message instead of a traceback on a user's mistake."""
-    try:
+    """Run one command of `COMMANDS` by its name."""
+
+    def chosen(argv: list[str]) -> None:
         if command not in COMMANDS:
             raise unknown("command", command, COMMANDS)
+        importlib.import_module(f"zoo.cli.{command}").main(argv)
+
+    run_main(chosen, argv)
+
+
+def run_main(main: Callable[[list[str]], None], argv: Iterable[str]) -> None:
+    """Call the `main` of a command or script; a user's mistake ends in a message and status 2."""
+    try:
         with trusting():  # what `--trust` allows, it allows to this command
-            importlib.import_module(f"zoo.cli.{command}").main(list(argv))
+            main(list(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
+import inspect
 import warnings
-from pathlib import Path
 
 from zoo.cards import pretrained_path
+from zoo.classes import class_at
 from zoo.cli.request import listing
 from zoo.errors import UserError
 from zoo.recipe import DATAMODULES, find_recipe, list_models
@@ -17,15 +18,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as '*mnist*'")
     parser.add_argument("--model", help="show one network: structure, source, data, weights")
     parser.add_argument("--pretrained", action="store_true", help="only those with weights")
-    parser.add_argument(
-        "--readme", type=Path, help="README whose table of networks to bring up to date"
-    )
     chosen = parser.parse_args(argv)
-    if chosen.readme:
-        from zoo.cli.readme import rewrite
-
-        print(f"{chosen.readme} {'rewritten' if rewrite(chosen.readme) else 'is up to date'}")
-    elif chosen.model:
+    if chosen.model:
         print(portrait(chosen.model))
     elif chosen.pretrained:
         print("\n".join(list_models(chosen.pattern, pretrained=True)))
@@ -70,13 +64,20 @@ def portrait(name: str) -> str:
 
 
 def pairings(name: str) -> list[str]:
-    """Return the datamodules that a network can read, by trying each on its shape."""
+    """Return the datamodules that a network can read, by trying each on its shape.
+
+    One that cannot be made without an argument, such as a folder, cannot be tried.
+    """
     from zoo.registry import create_datamodule, create_model
 
     readable = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # data made by formula shows shapes as well as real data
         for data in sorted(set(DATAMODULES) - {"tabular"}):
+            try:
+                inspect.signature(class_at(DATAMODULES[data])).bind()
+            except TypeError:
+                continue
             with contextlib.suppress(UserError):
                 create_model(name, datamodule=create_datamodule(data))
                 readable.append(data)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from recorded import Run
 
-from zoo.cli.browser import Browser, chromium, is_installed
+from browser import Browser, chromium, is_installed
 from zoo.cli.tensorboard import TensorBoard
 
 pytestmark = [

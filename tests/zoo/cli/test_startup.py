@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[3]
         ("from zoo.cli import main; main(['fit', '--model', 'fashion_ffnn', '--data', 'x'])", 2),
         ("from zoo.cli import main; main(['fit'])", 2),
         ("from zoo.cli import main; main(['fitt'])", 2),
+        ("from zoo.cli import main; main(['ship'])", 2),  # what only maintainers run is no command
     ],
 )
 def test_answers_at_once_and_without_torch(

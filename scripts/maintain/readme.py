@@ -1,20 +1,34 @@
-"""The README's table of networks, made from recipes and cards."""
+"""Bring the README's table of networks up to date: `python scripts/maintain/readme.py`.
 
+It is made from the recipes and from the cards of the weights that we ship.
+"""
+
+import argparse
+import sys
 import warnings
 from pathlib import Path
 
 from zoo.cards import Card
+from zoo.cli import run_main
 from zoo.errors import UserError
 from zoo.recipe import Recipe, find_recipe, list_models
 from zoo.registry import create_model, model_card
 
+README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
-
 
 UNPUBLISHED = (
     "\\* not comparable with anybody else's figures: the test images at hand were not the "
     "published ones. The validation images are."
 )
+
+
+def main(argv: list[str]) -> None:
+    """Rewrite a README, and say whether anything in it was out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("readme", nargs="?", type=Path, default=README)
+    chosen = parser.parse_args(argv)
+    print(f"{chosen.readme} {'rewritten' if rewrite(chosen.readme) else 'is up to date'}")
 
 
 def networks_table() -> str:
@@ -83,3 +97,7 @@ def rewrite(readme: Path) -> bool:
     if fresh != text:
         readme.write_text(fresh, "utf-8")
     return fresh != text
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])

@@ -1,20 +1,22 @@
-"""`finetuning`: does starting from weights pay, and how much, by how many examples there are?"""
+"""Does starting from weights pay, and how much? `python scripts/maintain/finetuning.py`.
+
+Prints the README's table: by how many examples of each new class there are.
+"""
 
 import argparse
 import copy
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
+from datamodules import TensorDataModule
+from zoo import ZooModule, create_datamodule, create_model
+from zoo.cli import run_main
 from zoo.console import quiet
-from zoo.registry import create_datamodule, create_model
-
-if TYPE_CHECKING:
-    from datamodules.base import TensorDataModule
-    from zoo.module import ZooModule
 
 METHODS = ("from scratch", "frozen backbone", "full fine-tuning")
 EXAMPLES_PER_CLASS = (10, 50, 500)
@@ -49,30 +51,26 @@ TRANSFERS = (
 
 
 def main(argv: list[str]) -> None:
-    """Run `finetuning` with these arguments."""
-    parser = argparse.ArgumentParser(prog="finetuning", description=__doc__)
+    """Compare the methods on every transfer and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--data_dir", "--data.data_dir")
     chosen = parser.parse_args(argv)
     quiet()
     print("| task | examples per class | " + " | ".join(METHODS) + " |")
     print("| --- | ---: | " + " | ".join("---" for _ in METHODS) + " |")
     for transfer in TRANSFERS:
-        for examples, accuracies in compare(transfer, chosen.seeds, chosen.data_dir):
+        for examples, accuracies in compare(transfer, chosen.seeds):
             cells = [f"{mean(a):.1%} ± {stdev(a):.1%}" for a in accuracies.values()]
             print(f"| {transfer.title} | {examples} | {' | '.join(cells)} |", flush=True)
 
 
-def compare(
-    transfer: Transfer, seeds: int, data_dir: str | None
-) -> Iterator[tuple[int, dict[str, list[float]]]]:
+def compare(transfer: Transfer, seeds: int) -> Iterator[tuple[int, dict[str, list[float]]]]:
     """Yield, for each number of examples, the test accuracies over seeds by method."""
-    pretrained = _pretrained(transfer, data_dir)
+    pretrained = _pretrained(transfer)
 
-    def data(examples: int, seed: int) -> "TensorDataModule":
+    def data(examples: int, seed: int) -> TensorDataModule:
         return create_datamodule(
             transfer.data,
-            data_dir=data_dir,
             classes=transfer.unseen,
             examples_per_class=examples,
             batch_size=BATCH_SIZE,
@@ -97,11 +95,9 @@ def compare(
         yield examples, accuracies
 
 
-def _pretrained(transfer: Transfer, data_dir: str | None) -> "ZooModule":
+def _pretrained(transfer: Transfer) -> ZooModule:
     """Train a network on the seen classes alone."""
-    seen = create_datamodule(
-        transfer.data, data_dir=data_dir, classes=transfer.seen, batch_size=128
-    )
+    seen = create_datamodule(transfer.data, classes=transfer.seen, batch_size=128)
     seed_everything(0, verbose=False)
     model = create_model(transfer.model, datamodule=seen, optimizer=_adamw(1e-3))
     _trainer(max_epochs=PRETRAINING_EPOCHS).fit(model, datamodule=seen)
@@ -110,9 +106,9 @@ def _pretrained(transfer: Transfer, data_dir: str | None) -> "ZooModule":
 
 def _accuracy(
     method: str,
-    pretrained: "ZooModule",
+    pretrained: ZooModule,
     transfer: Transfer,
-    data: "TensorDataModule",
+    data: TensorDataModule,
     lr: float,
     seed: int,
     split: str,
@@ -148,3 +144,7 @@ def _trainer(**options: int) -> Trainer:
         check_val_every_n_epoch=10**9,
         **options,
     )
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])

@@ -1,39 +1,40 @@
-"""`ship`: put the best of several runs into the package, with what all of them reached."""
+"""Put the best of several runs into the package: `python scripts/maintain/ship.py RUN RUN RUN`.
+
+The runs are of one recipe with a seed each; the card tells what all of them reached.
+"""
 
 import argparse
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
-from zoo.cli import Trust
+import torch
+
+from zoo.cards import Card, card_path, read_card, weights_path, write_card
+from zoo.cli import Trust, run_main
+from zoo.console import quiet
 from zoo.errors import UserError
+from zoo.evaluation import data_of, measure
 from zoo.names import checked_name
+from zoo.recipe import PRETRAINED
+from zoo.weights import dataset_of, load_weights
 
 # Means over fewer seeds say too little about the next one.
 MIN_SEEDS = 3
 
 
 def main(argv: list[str]) -> None:
-    """Run `ship` with these arguments."""
-    parser = argparse.ArgumentParser(
-        prog="ship",
-        description="Ship the run with the best validation metric; the card tells of all runs.",
-    )
+    """Ship the run with the best validation metric."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="runs of one recipe, one for each seed")
     parser.add_argument("--trust", action=Trust)
     parser.add_argument("--name", help="name of the weights; the recipe's if not given")
     chosen = parser.parse_args(argv)
     if chosen.name is not None:
         checked_name(chosen.name, "--name")
-    import torch
-
-    from zoo.cards import card_path, read_card, weights_path, write_card
-    from zoo.console import quiet
-    from zoo.evaluation import data_of, measure
-    from zoo.recipe import PRETRAINED
-    from zoo.weights import dataset_of, load_weights
-
     quiet()
     files = [weights_path(run) for run in chosen.runs]
     cards = [read_card(card_path(file)) for file in files]
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> None:
     print(f"{target}: seed {card.seed}, {monitored} {card.metrics[monitored]:.4f}")
 
 
-def _check(cards: list) -> None:
+def _check(cards: list[Card]) -> None:
     seeds = [card.seed for card in cards]
     if len(set(seeds)) < max(MIN_SEEDS, len(seeds)):
         raise UserError(f"Weights are shipped after {MIN_SEEDS} seeds or more, not {seeds}.")
@@ -75,5 +76,9 @@ def _check(cards: list) -> None:
             raise UserError(f"The runs of seeds {seeds} are not of one recipe.")
 
 
-def _over_seeds(values: list[float]) -> dict:
+def _over_seeds(values: list[float]) -> dict[str, Any]:
     return {"mean": round(mean(values), 6), "std": round(stdev(values), 6), "values": values}
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])

@@ -1,15 +1,20 @@
-"""`screenshots`: pictures of TensorBoard's pages with real runs, for the README."""
+"""Take pictures of TensorBoard's pages: `python scripts/maintain/screenshots.py runs`.
+
+They are the README's, out of a folder of runs that `--inspect full` has written.
+"""
 
 import argparse
 import io
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from PIL import Image
+
+from browser import Browser, chromium
+from zoo.cli import run_main
+from zoo.cli.tensorboard import TensorBoard
 from zoo.errors import UserError
-
-if TYPE_CHECKING:
-    from zoo.cli.browser import Browser
 
 # Name of the picture: the page, what it shows when it is ready, and the window's size.
 PICTURES = {
@@ -37,7 +42,7 @@ TICK_ACTUAL_SIZE = """
 
 def main(argv: list[str]) -> None:
     """Start TensorBoard on a folder of runs and take the pictures."""
-    parser = argparse.ArgumentParser(prog="screenshots", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="folder of runs that --inspect full has written")
     parser.add_argument("--out", type=Path, default=Path(".github"), help="where to put them")
     chosen = parser.parse_args(argv)
@@ -46,9 +51,6 @@ def main(argv: list[str]) -> None:
             f"There is no run with a projector under '{chosen.runs}'. Make one: "
             "python scripts/fit.py --model fashion_ffnn --inspect full"
         )
-    from zoo.cli.browser import chromium
-    from zoo.cli.tensorboard import TensorBoard
-
     server = TensorBoard(chosen.runs)
     try:
         while server.url is None and server.is_running:
@@ -62,10 +64,8 @@ def main(argv: list[str]) -> None:
         server.stop()
 
 
-def take(browser: "Browser", url: str, ready: tuple[str, ...], path: Path) -> None:
+def take(browser: Browser, url: str, ready: tuple[str, ...], path: Path) -> None:
     """Open a page, wait until it shows its data, and save a picture of it in few colours."""
-    from PIL import Image
-
     browser.open(url)
     browser.wait_for(*ready)
     browser.run(TICK_ACTUAL_SIZE)
@@ -80,3 +80,7 @@ def take(browser: "Browser", url: str, ready: tuple[str, ...], path: Path) -> No
         if path.stat().st_size < MOST_BYTES or colours <= 8:
             return
         colours //= 2
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])

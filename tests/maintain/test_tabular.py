@@ -1,0 +1,13 @@
+"""How fast tables are is measured on a table that the script makes."""
+
+from collections.abc import Callable
+
+import tabular
+
+
+def test_speed_measures_reading_the_cache_and_batches(run_process: Callable) -> None:
+    result = run_process(tabular.__file__, "speed", "--rows", 3000)
+    assert result.status == 0, result.err
+    assert "3,000 rows, 17 columns" in result.out
+    for measured in ("first reading", "from the cache", "epoch from the map", "epoch from memory"):
+        assert measured in result.out
