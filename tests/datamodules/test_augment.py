@@ -6,7 +6,6 @@ from torch import nn
 from torchvision.transforms import v2
 
 from datamodules.augment import (
-    ElasticDistortion,
     HorizontalFlip,
     RandomAffine,
     RandomDistortion,
@@ -18,7 +17,7 @@ from datamodules.augment import (
 STRONG = {
     "distortion": RandomDistortion(),
     "affine": RandomAffine(),
-    "elastic": ElasticDistortion(),
+    "elastic": RandomDistortion(0, 0, 0, 0, alpha=1.0),
     "flip": HorizontalFlip(),
     "shift": RandomShift(),
     "erasing": RandomErasing(p=1.0),
@@ -26,7 +25,6 @@ STRONG = {
 IDLE = {
     "distortion": RandomDistortion(0, 0, 0, 0, alpha=0),
     "affine": RandomAffine(0, 0, 0, 0),
-    "elastic": ElasticDistortion(alpha=0),
     "flip": HorizontalFlip(p=0),
     "shift": RandomShift(0),
     "erasing": RandomErasing(p=0),
@@ -99,6 +97,17 @@ def test_a_passed_generator_leaves_the_global_one_alone(augment, images):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("kind", [RandomDistortion, HorizontalFlip, RandomShift, RandomErasing])
+def test_the_default_dtype_changes_nothing(kind, images):
+    first = kind()(images, generator=torch.Generator().manual_seed(5))
+    torch.set_default_dtype(torch.float64)
+    try:
+        second = kind()(images, generator=torch.Generator().manual_seed(5))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(second, first)
+
+
 def test_shift_of_the_affine_map_is_a_fraction_of_the_image():
     torch.manual_seed(0)
     y = RandomAffine(0, 0, 0, shift=0.1)(blob(512))
@@ -128,7 +137,7 @@ def test_elastic_displacement_has_the_given_size_and_is_smooth():
     """A horizontal ramp shows the displacement: alpha pixels, much the same next door."""
     torch.manual_seed(0)
     ramp = (torch.arange(28) / 28).expand(2000, 1, 28, 28)
-    moved = (ElasticDistortion(alpha=1.0, sigma=4.0)(ramp) - ramp)[..., 8:-8, 8:-8] * 28
+    moved = (RandomDistortion(0, 0, 0, 0, alpha=1.0, sigma=4.0)(ramp) - ramp)[..., 8:-8, 8:-8] * 28
     assert 0.93 < moved.std() < 1.03
     neighbour = moved[..., 1:, :] - moved[..., :-1, :]
     assert neighbour.std() < 0.25  # sqrt(2 - 2 exp(-1 / (4 sigma^2))) = 0.18 pixels
