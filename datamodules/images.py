@@ -1,4 +1,4 @@
-"""MNIST and FashionMNIST as in-memory tensors, from the published IDX files or drawn."""
+"""MNIST and FashionMNIST as in-memory tensors, from the published IDX files or synthetic."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ DOWNLOAD_TIMEOUT_S = 20
 
 
 class SyntheticDataWarning(UserWarning):
-    """The images are drawn: results say nothing about the real dataset."""
+    """The images are synthetic: results say nothing about the real dataset."""
 
 
 class UnpublishedDataWarning(UserWarning):
@@ -44,7 +44,7 @@ class ImageDataModule(TensorDataModule):
         data_dir: Folder with the IDX files, plain or gzipped, in torchvision's layout
             (`NAME/raw/...`) or directly inside. Default: the environment variable ZOO_DATA_DIR,
             else `data`.
-        source: `auto` takes the real files, else downloads them, else draws synthetic images and
+        source: `auto` takes the real files, else downloads them, else makes synthetic images and
             says so; `real` never falls back; `synthetic` never touches the network.
         val_size: Training images held out for validation, as a number or a fraction. Default: one
             in twelve, which is 5,000 of the real 60,000.
@@ -62,8 +62,8 @@ class ImageDataModule(TensorDataModule):
 
     #: The dataset's name, which is also its folder's.
     name: str
-    #: What `datamodules.synthetic` draws in its place.
-    drawn_as: str
+    #: What `datamodules.synthetic` makes in its place.
+    synthetic_kind: str
     labels: tuple[str, ...]
     #: MD5 of the published files, unpacked: by split, of the images and of the labels.
     published_md5: ClassVar[dict[str, tuple[str, str]]]
@@ -129,7 +129,7 @@ class ImageDataModule(TensorDataModule):
         return {"kind": "pixels", "mean": mean, "std": std}
 
     def load_splits(self) -> dict[str, Split]:
-        """Find, download or draw the images, then split validation out of train."""
+        """Find, download or make the images, then split validation out of train."""
         train, test = self._load()
         kept, held_out = hold_out(len(train[0]), self.val_size, self.seed)
         splits = {
@@ -158,7 +158,7 @@ class ImageDataModule(TensorDataModule):
 
     def _load(self) -> tuple[Split, Split]:
         if self.source == "synthetic":
-            return self._draw("--data.source synthetic asks for them")
+            return self._synthetic("--data.source synthetic asks for them")
         reason = ""
         if not self._complete():
             reason = self._download()
@@ -172,20 +172,22 @@ class ImageDataModule(TensorDataModule):
                 f"'{self.data_dir / self.name / 'raw'}', or name their folder with "
                 "--data.data_dir or ZOO_DATA_DIR."
             )
-        return self._draw(f"no files in '{self.data_dir}', and no download: {reason}")
+        return self._synthetic(f"no files in '{self.data_dir}', and no download: {reason}")
 
-    def _draw(self, reason: str) -> tuple[Split, Split]:
-        from datamodules import synthetic
+    def _synthetic(self, reason: str) -> tuple[Split, Split]:
+        from datamodules.synthetic import synthetic_images
 
         self.origin = "synthetic"
         warnings.warn(
-            f"These are drawn images, not {self.name} ({reason}). Accuracies on them say nothing "
-            f"about {self.name}. For the real ones put its four IDX files into a folder and pass "
-            "--data.data_dir FOLDER (or set ZOO_DATA_DIR), or connect to the network once.",
+            f"These are synthetic images, not {self.name} ({reason}). Accuracies on them say "
+            f"nothing about {self.name}. For the real ones put its four IDX files into a folder "
+            "and pass --data.data_dir FOLDER (or set ZOO_DATA_DIR), or connect to the network "
+            "once.",
             SyntheticDataWarning,
             stacklevel=2,
         )
-        return synthetic.draw(self.drawn_as, "train"), synthetic.draw(self.drawn_as, "test")
+        kind = self.synthetic_kind
+        return synthetic_images(kind, "train"), synthetic_images(kind, "test")
 
     # Finding, downloading and reading the IDX files
 
@@ -275,7 +277,7 @@ class MNIST(ImageDataModule):
     """Handwritten digits (LeCun, Cortes, Burges), 60,000 to train on and 10,000 to test."""
 
     name = "MNIST"
-    drawn_as = "digits"
+    synthetic_kind = "digits"
     labels = tuple("0123456789")
     published_md5: ClassVar = {
         "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
@@ -288,7 +290,7 @@ class FashionMNIST(ImageDataModule):
     """Photographs of garments (Zalando Research), 60,000 to train on and 10,000 to test."""
 
     name = "FashionMNIST"
-    drawn_as = "garments"
+    synthetic_kind = "garments"
     published_md5: ClassVar = {
         "train": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
         "test": ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),

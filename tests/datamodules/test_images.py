@@ -214,7 +214,7 @@ def test_real_never_falls_back(tmp_path: Path, exists: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_auto_falls_back_on_drawn_images_and_says_why(tmp_path: Path) -> None:
+def test_auto_falls_back_on_synthetic_images_and_says_why(tmp_path: Path) -> None:
     data = MNIST(data_dir=str(tmp_path / "none"))
     with pytest.warns(SyntheticDataWarning) as warned:
         data.setup()
