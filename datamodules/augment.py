@@ -38,7 +38,9 @@ def to_unit_float(x: Tensor) -> Tensor:
 def _uniform(
     n: int, columns: int, low: float, high: float, x: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    return torch.rand(n, columns, device=x.device, generator=generator) * (high - low) + low
+    # float32 whatever the default: the images are
+    options = {"dtype": torch.float32, "device": x.device, "generator": generator}
+    return torch.rand(n, columns, **options) * (high - low) + low
 
 
 def _require_not_negative(**values: float) -> None:
@@ -120,9 +122,11 @@ class RandomDistortion(nn.Module):
         # A sampling grid is a sum of fixed fields: x, y, 1 (affine) and the smooth ones (elastic).
         weights = self._affine_weights(x, generator)
         if self.alpha:
-            noise = torch.randn(n, 2, basis.shape[0] - 3, device=x.device, generator=generator)
+            shape = (n, 2, basis.shape[0] - 3)
+            noise = torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
             # grid coordinates run from -1 to 1: one pixel is 2 / size
-            noise *= torch.tensor([[2 / width], [2 / height]], device=x.device) * self.alpha
+            pixel = torch.tensor([[2 / width], [2 / height]], dtype=x.dtype, device=x.device)
+            noise *= pixel * self.alpha
             weights = torch.cat((weights, noise), dim=2)
         grid = (weights.flatten(0, 1) @ basis).view(n, 2, height, width).permute(0, 2, 3, 1)
         return F.grid_sample(x, grid, mode="bilinear", align_corners=False).clamp_(0.0, 1.0)
@@ -151,8 +155,8 @@ class RandomDistortion(nn.Module):
         """The fixed fields, flattened, shape (3 + k, height * width); made once per image size."""
         key = (height, width, device)
         if key not in self._bases:
-            ys = (torch.arange(height) + 0.5) * 2 / height - 1
-            xs = (torch.arange(width) + 0.5) * 2 / width - 1
+            ys = (torch.arange(height, dtype=torch.float32) + 0.5) * 2 / height - 1
+            xs = (torch.arange(width, dtype=torch.float32) + 0.5) * 2 / width - 1
             y, x = torch.meshgrid(ys, xs, indexing="ij")
             fields = [torch.stack((x, y, torch.ones_like(x))).flatten(1)]
             if self.alpha:

@@ -1,4 +1,4 @@
-"""MNIST and FashionMNIST as in-memory tensors, from the published IDX files or drawn."""
+"""MNIST and FashionMNIST as in-memory tensors, from the published IDX files or synthetic."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ DOWNLOAD_TIMEOUT_S = 20
 
 
 class SyntheticDataWarning(UserWarning):
-    """The images are drawn: results say nothing about the real dataset."""
+    """The images are synthetic: results say nothing about the real dataset."""
 
 
 class UnpublishedDataWarning(UserWarning):
@@ -63,8 +63,8 @@ class ImageDataModule(TensorDataModule):
 
     #: The dataset's name, which is also its folder's.
     name: str
-    #: What `datamodules.synthetic` draws in its place.
-    drawn_as: str
+    #: What `datamodules.synthetic` makes in its place.
+    synthetic_kind: str
     labels: tuple[str, ...]
     #: MD5 of the published files, unpacked: by split, of the images and of the labels.
     published_md5: ClassVar[dict[str, tuple[str, str]]]
@@ -140,7 +140,7 @@ class ImageDataModule(TensorDataModule):
         return {"kind": "pixels", "mean": mean, "std": std}
 
     def load_splits(self) -> dict[str, Split]:
-        """Find, download or draw the images, then split validation out of train."""
+        """Find, download or make the images, then split validation out of train."""
         if self._expected is not None:
             self._expected.require("pixels")
         self.unpublished_files = []
@@ -176,7 +176,7 @@ class ImageDataModule(TensorDataModule):
 
     def _load(self) -> tuple[Split, Split]:
         if self.source == "synthetic":
-            return self._draw("--data.source synthetic asks for them")
+            return self._synthetic("--data.source synthetic asks for them")
         reason = ""
         if not self._complete():
             reason = self._download()
@@ -191,20 +191,22 @@ class ImageDataModule(TensorDataModule):
                 f"or .gz) into '{self.data_dir / self.name / 'raw'}', or name their folder with "
                 "--data.data_dir or ZOO_DATA_DIR; --data.source synthetic asks for drawn images."
             )
-        return self._draw(f"no files in '{self.data_dir}', and no download: {reason}")
+        return self._synthetic(f"no files in '{self.data_dir}', and no download: {reason}")
 
-    def _draw(self, reason: str) -> tuple[Split, Split]:
-        from datamodules import synthetic
+    def _synthetic(self, reason: str) -> tuple[Split, Split]:
+        from datamodules.synthetic import synthetic_images
 
         self.origin = "synthetic"
         warnings.warn(
-            f"These are drawn images, not {self.name} ({reason}). Accuracies on them say nothing "
-            f"about {self.name}. For the real ones put its four IDX files into a folder and pass "
-            "--data.data_dir FOLDER (or set ZOO_DATA_DIR), or connect to the network once.",
+            f"These are synthetic images, not {self.name} ({reason}). Accuracies on them say "
+            f"nothing about {self.name}. For the real ones put its four IDX files into a folder "
+            "and pass --data.data_dir FOLDER (or set ZOO_DATA_DIR), or connect to the network "
+            "once.",
             SyntheticDataWarning,
             stacklevel=2,
         )
-        return synthetic.draw(self.drawn_as, "train"), synthetic.draw(self.drawn_as, "test")
+        kind = self.synthetic_kind
+        return synthetic_images(kind, "train"), synthetic_images(kind, "test")
 
     def _refuse_files_of_others(self, path: Path, digest: str) -> None:
         """Refuse a published file of another dataset, as all name their files alike."""
@@ -305,7 +307,7 @@ class MNIST(ImageDataModule):
     """Handwritten digits (LeCun, Cortes, Burges), 60,000 to train on and 10,000 to test."""
 
     name = "MNIST"
-    drawn_as = "digits"
+    synthetic_kind = "digits"
     labels = tuple("0123456789")
     published_md5: ClassVar = {
         "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
@@ -318,7 +320,7 @@ class FashionMNIST(ImageDataModule):
     """Photographs of garments (Zalando Research), 60,000 to train on and 10,000 to test."""
 
     name = "FashionMNIST"
-    drawn_as = "garments"
+    synthetic_kind = "garments"
     published_md5: ClassVar = {
         "train": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
         "test": ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),

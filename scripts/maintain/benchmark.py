@@ -33,12 +33,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules import TensorDataModule
 from zoo import create_model, list_models
 from zoo.architectures import FeedForward
-from zoo.callbacks import together
-from zoo.callbacks.inspect import LEVELS, inspectors
+from zoo.callbacks.tensorboard import tensorboard_panels
+from zoo.callbacks.tensorboard.callback import TensorBoardPanels
+from zoo.callbacks.tensorboard.registry import LEVELS
+from zoo.cards import pretrained_path
 from zoo.cli import fit, run_main
 from zoo.console import quiet, table
 from zoo.errors import UserError, unknown
-from zoo.cards import pretrained_path
 
 # inspect: what is trained, and how its process says what the inspections took.
 NETWORK = "fashion_ffnn"
@@ -160,7 +161,8 @@ def measure_inspect(options: Options) -> Report:
                 f"{measured[-1].whole / 1e6:.1f}",
             ]
         )
-    epochs = f"{options.epochs} epochs" if options.epochs else "as documented"
+    plural = "s" * (options.epochs != 1)
+    epochs = f"{options.epochs} epoch{plural}" if options.epochs else "as documented"
     return Report(
         title=f"{NETWORK}, {epochs}; whole process, median of {options.repeats} interleaved runs",
         header=[
@@ -202,15 +204,20 @@ def run_fit(level: str, options: Options) -> Measured:
 
 def fit_with_clock(argv: list[str]) -> None:
     """Run fit in this process, and print the processor time that the inspections took."""
-    call_all, inside = together._call_all, 0.0
+    inside = 0.0
 
-    def timed(*args: Any, **kwargs: Any) -> None:
-        nonlocal inside
-        started = time.thread_time()
-        call_all(*args, **kwargs)
-        inside += time.thread_time() - started
+    def timed(hook: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: Any, **kwargs: Any) -> None:
+            nonlocal inside
+            started = time.thread_time()
+            hook(*args, **kwargs)
+            inside += time.thread_time() - started
 
-    together._call_all = timed
+        return run
+
+    for name, hook in list(vars(TensorBoardPanels).items()):
+        if name.startswith("on_"):
+            setattr(TensorBoardPanels, name, timed(hook))
     fit.main(argv)
     print(f"{INSIDE}{inside}")
 
@@ -376,7 +383,11 @@ def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
         Trainer(
             accelerator="cpu",
             max_epochs=1,
-            callbacks=[clock, ModelCheckpoint(folder, save_last=True), *inspectors("basic")],
+            callbacks=[
+                clock,
+                ModelCheckpoint(folder, save_last=True),
+                *tensorboard_panels("basic"),
+            ],
             logger=TensorBoardLogger(folder, default_hp_metric=False),
             enable_model_summary=False,
             enable_progress_bar=False,

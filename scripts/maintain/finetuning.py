@@ -119,8 +119,8 @@ def _accuracy(
         model = create_model(transfer.model, datamodule=data, optimizer=_adamw(lr))
     else:
         model = copy.deepcopy(pretrained)
-        model.hparams["optimizer"] = _adamw(lr)
         model.reset_head(len(transfer.unseen), data.class_names)
+        model.learn({"optimizer": _adamw(lr)})
     if method == "frozen backbone":
         model.freeze_backbone()
     trainer = _trainer(max_steps=UPDATES)

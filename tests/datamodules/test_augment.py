@@ -17,7 +17,7 @@ from datamodules.augment import (
 STRONG = {
     "distortion": RandomDistortion(),
     "affine": RandomAffine(),
-    "elastic": RandomDistortion(0, 0, 0, 0),
+    "elastic": RandomDistortion(0, 0, 0, 0, alpha=1.0),
     "flip": HorizontalFlip(),
     "shift": RandomShift(),
     "erasing": RandomErasing(p=1.0),
@@ -95,6 +95,17 @@ def test_a_passed_generator_leaves_the_global_one_alone(augment, images):
     first = augment(images, generator=torch.Generator().manual_seed(4))
     assert torch.equal(augment(images, generator=torch.Generator().manual_seed(4)), first)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", [RandomDistortion, HorizontalFlip, RandomShift, RandomErasing])
+def test_the_default_dtype_changes_nothing(kind, images):
+    first = kind()(images, generator=torch.Generator().manual_seed(5))
+    torch.set_default_dtype(torch.float64)
+    try:
+        second = kind()(images, generator=torch.Generator().manual_seed(5))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(second, first)
 
 
 def test_shift_of_the_affine_map_is_a_fraction_of_the_image():

@@ -288,7 +288,7 @@ def test_the_files_of_another_dataset_are_refused(
 
 
 @pytest.mark.usefixtures("no_network")
-def test_auto_falls_back_on_drawn_images_and_says_why(
+def test_auto_falls_back_on_synthetic_images_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)

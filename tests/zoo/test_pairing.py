@@ -12,7 +12,7 @@ import torch
 
 import zoo
 from datamodules import TensorDataModule
-from zoo.registry import DATAMODULES
+from zoo.recipe import DATAMODULES
 
 # One recipe for each architecture, and those whose loss or structure was made for one kind of data.
 NETWORKS = {
