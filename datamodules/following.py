@@ -3,7 +3,7 @@
 from typing import Any
 
 from datamodules.errors import UserError
-from datamodules.spec import ADVICE, DataSpec, listed, other_task
+from datamodules.spec import ADVICE, DataSpec, checked_shape, listed, other_task
 
 
 class UnlikeTrainingWarning(UserWarning):
@@ -25,10 +25,11 @@ def disagreement(expected: DataSpec, data: Any) -> str:
     if kind in ("table", "tokens") and not same_encoding(described, expected.preprocessing):
         what = "columns, scales or categories" if kind == "table" else "vocabulary"
         return f"These data are encoded with other {what} than the network's."
-    if tuple(data.input_shape) != expected.input_shape:
+    shape = checked_shape(data.input_shape)
+    if shape != expected.input_shape:
         return (
             f"The network reads examples of the shape {expected.input_shape}; these data have "
-            f"{tuple(data.input_shape)}."
+            f"{shape}."
         )
     if (data.task == "regression") != (expected.task == "regression"):
         return other_task(expected.task == "regression", data.class_names)

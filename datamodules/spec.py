@@ -57,7 +57,7 @@ class DataSpec:
             names = [str(name) for name in names]
             if len(names) != count:
                 raise UserError(f"There are {len(names)} names for {count} classes.")
-        object.__setattr__(self, "input_shape", _checked_shape(self.input_shape))
+        object.__setattr__(self, "input_shape", checked_shape(self.input_shape))
         object.__setattr__(self, "class_names", names)
 
     @property
@@ -142,14 +142,15 @@ class DataSpec:
         return {**asdict(self), "input_shape": _as_lists(self.input_shape)}
 
 
-def _checked_shape(shape: Any) -> Any:
+def checked_shape(shape: Any) -> Any:
+    """Return a shape as a tuple, or several in lists and dictionaries; refuse what is none."""
     if isinstance(shape, Mapping):
-        return {str(name): _checked_shape(part) for name, part in shape.items()}
+        return {str(name): checked_shape(part) for name, part in shape.items()}
     if isinstance(shape, (tuple, list)) and shape:
         if all(_is_count(size) for size in shape):
             return tuple(shape)
         if all(isinstance(part, (tuple, list, Mapping)) for part in shape):
-            return [_checked_shape(part) for part in shape]
+            return [checked_shape(part) for part in shape]
     raise UserError(f"The shape of an example is positive sizes, not {shape}.")
 
 

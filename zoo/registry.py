@@ -1,5 +1,6 @@
 """From names to objects: networks, datamodules and cards."""
 
+import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -83,8 +84,9 @@ def create_model(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        dropout = {k: v for k, v in recipe.model["init_args"].items() if "dropout" in k}
-        model = load_weights(pretrained_path(name), trust=trust, **{**dropout, **overrides})
+        network = class_at(recipe.model["class_path"], ZooModule)
+        arguments = {**overrides, **_dropout(network, recipe.model["init_args"] | overrides)}
+        model = load_weights(pretrained_path(name), trust=trust, **arguments)
         # A teacher is a second network to load, of use to few who open weights: those pass it.
         recipe = replace(recipe, learning={**recipe.learning, "teacher": None})
     else:
@@ -116,6 +118,12 @@ def create_model(
     if not pretrained and not recipe.weights:
         initialize(model, model.learning.init)
     return model
+
+
+def _dropout(network: type[ZooModule], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a network's dropout, which belongs to its learning: not that of its weights."""
+    parameters = inspect.signature(network).parameters.values()
+    return {p.name: arguments.get(p.name, p.default) for p in parameters if "dropout" in p.name}
 
 
 def learning_of(recipe: Recipe, **changes: Any) -> Learning:

@@ -96,8 +96,8 @@ class Run:
         table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
         places = {
-            "time": f"{duration(self.seconds)}, {epochs}",
             "weights of": self.kept,
+            "time": f"{duration(self.seconds)}, {epochs}",
             "checkpoint": self.checkpoint,
             "weights": self.folder / WEIGHTS,
             "tensorboard": self.logs and f"tensorboard --logdir {self.logs}",

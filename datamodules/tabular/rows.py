@@ -48,7 +48,7 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Tensor:
-        if self.windowed and isinstance(index, Tensor):
+        if self.window and isinstance(index, Tensor):
             table, place = self.read(index)
             return table.index_select(0, place)
         rows = self.table[self.index[index].long()]

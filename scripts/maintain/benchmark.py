@@ -376,7 +376,8 @@ def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
             self.seconds = time.process_time() - self.seconds
 
     spec = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
-    model = FeedForward(hidden_dim=widths, optimizer=spec, preprocessing={"kind": "pixels"})
+    data = Images(batch_size=BATCH)
+    model = FeedForward(data.spec, hidden_dim=widths).learn({"optimizer": spec})
     clock = Clock()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -392,7 +393,7 @@ def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
             enable_model_summary=False,
             enable_progress_bar=False,
             num_sanity_val_steps=0,
-        ).fit(model, datamodule=Images(batch_size=BATCH))
+        ).fit(model, datamodule=data)
     return clock.seconds
 
 

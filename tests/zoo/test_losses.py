@@ -125,19 +125,19 @@ def test_a_class_of_weight_2_counts_as_if_its_examples_were_there_twice(
     smoothing = {"label_smoothing": 0.1} if name == "cross_entropy" else {}
     weights = torch.ones(2 if task == "binary" else 4, dtype=torch.float64)
     weights[1] = 2
-    weighted = build_loss(task, name, class_weights=weights, **smoothing)
+    weighted = loss_of(task, name, weights=weights, **smoothing)
     again = target == 1
-    plain = build_loss(task, name, **smoothing)
+    plain = loss_of(task, name, **smoothing)
     expected = plain(torch.cat([logits, logits[again]]), torch.cat([target, target[again]]))
     torch.testing.assert_close(weighted(logits, target), expected, rtol=1e-12, atol=1e-12)
-    equal = build_loss(task, name, class_weights=torch.full_like(weights, 3), **smoothing)
+    equal = loss_of(task, name, weights=torch.full_like(weights, 3), **smoothing)
     torch.testing.assert_close(equal(logits, target), plain(logits, target), rtol=1e-12, atol=1e-12)
 
 
 def test_smoothing_with_class_weights_becomes_either_of_torchs_without_the_other() -> None:
     def loss(smoothing: float, weights: Tensor | None) -> Tensor:
-        options = {"label_smoothing": smoothing, "class_weights": weights}
-        return build_loss("multiclass", "cross_entropy", **options)(LOGITS, CLASSES)
+        options = {"label_smoothing": smoothing, "weights": weights}
+        return loss_of("multiclass", "cross_entropy", **options)(LOGITS, CLASSES)
 
     weighted = nn.CrossEntropyLoss(weight=WEIGHTS)(LOGITS, CLASSES)
     torch.testing.assert_close(loss(0.0, WEIGHTS), weighted)
@@ -152,11 +152,11 @@ def test_balanced_classes_are_equally_likely_where_nothing_tells_them_apart(
 ) -> None:
     counts = torch.tensor([900, 90, 10])
     target = torch.arange(3).repeat_interleave(counts)
-    loss = build_loss(
+    loss = loss_of(
         "multiclass",
         "cross_entropy",
         label_smoothing=smoothing,
-        class_weights=1000 / (3 * counts.float()),
+        weights=1000 / (3 * counts.float()),
     )
     logits = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.05)
@@ -171,7 +171,7 @@ def test_balanced_classes_are_equally_likely_where_nothing_tells_them_apart(
 def test_a_batch_of_classes_that_weigh_nothing_has_no_loss() -> None:
     logits = LOGITS.clone().requires_grad_()
     weights = torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64)
-    loss = build_loss("multiclass", "cross_entropy", class_weights=weights)
+    loss = loss_of("multiclass", "cross_entropy", weights=weights)
     value = loss(logits, torch.zeros_like(CLASSES))
     value.backward()
     assert value == 0

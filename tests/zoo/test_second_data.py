@@ -1,6 +1,7 @@
 """A network used on other data than it was made with: read as the network reads, or refused."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_training_goes_on_with_the_vocabularies_and_scales_of_the_weights(
         city=people["city"].replace("Oslo", "Aachen"), age=people["age"] * 3, member="no"
     )
     data = zoo.create_datamodule("csv", path=write(frame, tmp_path), target="class")
-    model = zoo.load_weights(runs / "class", optimizer=ADAM)
+    model = zoo.load_weights(runs / "class").learn({"optimizer": ADAM})
     before = model.spec.preprocessing
     with pytest.warns(UnlikeTrainingWarning, match=r"column 'city': \d+ of 240 .*first: 'Aachen'"):
         trainer(tmp_path, 2).fit(model, datamodule=data)
@@ -218,13 +219,13 @@ def test_a_new_head_keeps_the_columns_and_takes_the_new_classes(
     runs: Path, people: pd.DataFrame, tmp_path: Path
 ) -> None:
     path = write(people[people.columns[::-1]], tmp_path)
-    model = zoo.load_weights(runs / "class", optimizer=ADAM)
+    model = zoo.load_weights(runs / "class").learn({"optimizer": ADAM})
     model.reset_head(2)  # without names: those of the data
     trainer(tmp_path, 1).fit(
         model, datamodule=zoo.create_datamodule("csv", path=path, target="left")
     )
     assert model.class_names == ["no", "yes"]
-    swapped = zoo.load_weights(runs / "class", optimizer=ADAM)
+    swapped = zoo.load_weights(runs / "class").learn({"optimizer": ADAM})
     swapped.reset_head(1, ["yes", "no"], task="binary")
     data = zoo.create_datamodule("csv", path=path, target="left")
     trainer(tmp_path, 8).fit(swapped, datamodule=data)
@@ -446,11 +447,12 @@ def test_plain_loaders_and_new_networks_are_left_alone(tmp_path: Path) -> None:
     splits = data.splits
     trainer(tmp_path, 1).fit(model, datamodule=data)
     assert data.splits is splits
-    unnamed = network(data, class_names=None)
+    unnamed = FeedForward(replace(data.spec, class_names=None)).learn({"optimizer": ADAM})
     trainer(tmp_path, 1).fit(unnamed, datamodule=data)
     assert unnamed.class_names == ["a", "b", "c"]
+    unnamed = FeedForward(replace(data.spec, class_names=None))
     with pytest.raises(zoo.UserError, match="tells 3 classes apart; these data have 2"):
-        trainer(tmp_path, 1).fit(network(data, class_names=None), datamodule=Numbers("binary"))
+        trainer(tmp_path, 1).fit(unnamed, datamodule=Numbers("binary"))
 
 
 def test_evaluate_repeats_a_tables_figures(

@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from toy import SGD, Numbers, network, trainer
-from zoo.callbacks.inspect import inspectors
 
 from datamodules.base import Split
 from datamodules.spec import DataSpec
 from zoo import ZooModule
+from zoo.callbacks.tensorboard import tensorboard_panels
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -101,7 +101,7 @@ def test_it_learns_from_a_stock_loader_too(tmp_path: Path, form: str) -> None:
 def test_a_teacher_reads_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Pairs("tuple")
     teacher = joined(data, width=16).eval()
-    monkeypatch.setattr("zoo.weights.load_weights", lambda name: teacher)
+    monkeypatch.setattr("zoo.distillation.load_weights", lambda name: teacher)
     x, y = data.splits["train"]
     alone, taught = (
         joined(data, teacher="teacher", teacher_weight=share).training_step((x, y), 0)
@@ -123,7 +123,7 @@ def test_every_picture_that_suits_it_is_drawn(tmp_path: Path, form: str) -> None
     fit = trainer(
         tmp_path,
         logger=TensorBoardLogger(tmp_path, version=""),
-        callbacks=inspectors("full"),
+        callbacks=tensorboard_panels("full"),
     )
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

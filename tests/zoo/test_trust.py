@@ -781,27 +781,29 @@ def test_a_pickle_in_a_checkpoint_is_not_opened(
 @pytest.mark.parametrize(
     "hparams",
     [
-        {"optimizer": {"class_path": "payload.Net"}},
-        {"optimizer": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "mark"]}}},
-        {"optimizer": {"class_path": "torch.optim.optimizer.warnings.warn"}},
-        {
-            "optimizer": {
-                "class_path": "torch.optim.SGD",
-                "init_args": {"lr": {"class_path": "payload.Net"}},
-            }
-        },
-        {"optimizer": "payload.Net"},
-        {"lr_scheduler": {"class_path": "payload.Net"}},
-        {"lr_scheduler": {"class_path": "torch.optim.SGD"}},
         {"_instantiator": "payload.data"},
         {"_class_path": "payload.Net", "_instantiator": "lightning.pytorch.cli.instantiate_module"},
     ],
 )
-def test_a_checkpoint_makes_nothing_but_its_network(mark: Path, hparams: dict[str, Any]) -> None:
+def test_a_checkpoint_does_not_say_what_to_make_of_it(mark: Path, hparams: dict[str, Any]) -> None:
     last = trained(Path("first"))
     rewrite(last, lambda content: content["hyper_parameters"].update(hparams))
     with pytest.raises(UserError):
         FeedForward.load_from_checkpoint(last)
+    assert not mark.exists()
+    assert "payload" not in sys.modules
+
+
+@pytest.mark.parametrize("key", ["optimizer", "lr_scheduler", "learning"])
+@pytest.mark.parametrize("named", ["payload.Net", "subprocess.Popen"])
+def test_what_a_checkpoint_says_of_learning_is_nothing_to_its_network(
+    mark: Path, key: str, named: str
+) -> None:
+    last = trained(Path("first"))
+    spec = {"class_path": named, "init_args": {"args": ["touch", str(mark)]}}
+    rewrite(last, lambda content: content["hyper_parameters"].update({key: spec}))
+    model = FeedForward.load_from_checkpoint(last)
+    model.configure_optimizers()
     assert not mark.exists()
     assert "payload" not in sys.modules
 

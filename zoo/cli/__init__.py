@@ -47,6 +47,8 @@ def run_command(command: str, *argv: str) -> None:
 
 def run_main(main: Callable[[list[str]], None], argv: Iterable[str]) -> None:
     """Call the `main` of a command or script; a user's mistake ends in a message and status 2."""
+    # jsonargparse asks `python -c` where packages are: not to look where we happen to stand.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         with trusting():  # what `--trust` allows, it allows to this command
             main(list(argv))

@@ -122,7 +122,7 @@ class Drawn(dict):
 
 
 def three_classes() -> FeedForward:
-    return FeedForward(num_outputs=3, hidden_dim=4)
+    return FeedForward(DataSpec(num_outputs=3), hidden_dim=4)
 
 
 def test_confusion_shows_true_by_predicted() -> None:
@@ -222,7 +222,7 @@ def test_names_with_dollars_are_no_formulas() -> None:
 
 
 def test_thumbnails_have_the_colour_of_their_class() -> None:
-    model = FeedForward(num_outputs=3, hidden_dim=4, preprocessing={"kind": "pixels"})
+    model = FeedForward(DataSpec(num_outputs=3, preprocessing={"kind": "pixels"}), hidden_dim=4)
     x = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     x[:, :, 14:] = 255
     pictures = thumbnails(model, x, torch.tensor([0, 1, 1]))

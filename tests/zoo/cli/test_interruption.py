@@ -91,7 +91,7 @@ def test_an_average_is_not_taken_for_the_weights_that_learn(
     fit = ("fit", "--model", "mnist_classifier.tuned", "--data.source", "synthetic", *few)
     assert run_cli(*fit).status == 0
     last = only(tmp_path, "last.ckpt")
-    result = run_cli(*fit, "--ckpt_path", last, "--trainer.callbacks", "null")
+    result = run_cli(*fit, "--ckpt_path", last, "--learning.averaging", "null")
     assert result.status == 2
     assert "average of the weights" in result.err
 

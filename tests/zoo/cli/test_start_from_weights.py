@@ -1,6 +1,5 @@
 """`fit --pretrained`: weights bring their structure; how it learns is up to recipe and user."""
 
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,11 @@ import yaml
 
 import zoo
 from datamodules import FashionMNIST
-from zoo import ZooModule, create_model, find_recipe, list_models, load_weights, save_weights
+from zoo import DataSpec, create_model, find_recipe, list_models, load_weights, save_weights
 from zoo.architectures import FeedForward
+from zoo.cards import read_structure
 from zoo.recipe import PRETRAINED
-from zoo.registry import LEARNING
-from zoo.weights import TRAINING_ONLY, load_backbone, read_header
+from zoo.weights import load_backbone
 
 Run = Callable[..., Any]
 
@@ -28,11 +27,15 @@ QUICK = (
 FASHION = ("--model", "fashion_ffnn", "--pretrained")
 
 
-def network_of(run_cli: Run, *argv: object) -> dict[str, Any]:
-    """Return the network's arguments in what `--print_config` prints."""
+def settings_of(run_cli: Run, *argv: object) -> dict[str, Any]:
+    """Return what `--print_config` prints."""
     result = run_cli("fit", *argv, "--print_config")
     assert result.status == 0, result.err
-    return yaml.safe_load(result.out)["model"]["init_args"]
+    return yaml.safe_load(result.out)
+
+
+def network_of(run_cli: Run, *argv: object) -> dict[str, Any]:
+    return settings_of(run_cli, *argv)["model"]["init_args"]
 
 
 def runs() -> list[Path]:
@@ -46,17 +49,21 @@ def runs() -> list[Path]:
 def test_a_network_learns_as_its_recipe_says_whichever_weights_it_starts_from(
     run_cli: Run, name: str
 ) -> None:
-    scratch, started = (network_of(run_cli, "--model", name, *f) for f in ((), ("--pretrained",)))
-    for argument in LEARNING:
-        assert started.get(argument) == scratch.get(argument), argument
+    scratch, started = (settings_of(run_cli, "--model", name, *f) for f in ((), ("--pretrained",)))
+    for key in ("learning", "optimizer", "lr_scheduler", "trainer"):
+        assert started.get(key) == scratch.get(key), key
+    dropout = [{k: v for k, v in r["model"]["init_args"].items() if "dropout" in k}
+               for r in (scratch, started)]  # fmt: skip
+    assert dropout[0] == dropout[1]
 
 
 def test_no_teacher_comes_along_and_the_loss_stays(run_cli: Run) -> None:
-    assert find_recipe("fashion_ffnn.tuned").model["init_args"]["teacher"]
+    assert find_recipe("fashion_ffnn.tuned").learning["teacher"]
     assert run_cli("fit", *FASHION, *QUICK).status == 0
     recipe = yaml.safe_load((runs()[0] / "config.yaml").read_text())
-    network = recipe["model"]["init_args"]
-    assert (network["loss"], network["teacher"], network["dropout"]) == ("nll", None, 0.2)
+    learning = recipe["learning"]
+    assert (learning["loss"], learning["teacher"]) == ("nll", None)
+    assert recipe["model"]["init_args"]["dropout"] == 0.2
     assert recipe["optimizer"]["class_path"] == "torch.optim.SGD"
 
 
@@ -67,25 +74,16 @@ def test_the_structure_is_the_weights(run_cli: Run) -> None:
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))
 def test_weights_and_their_recipe_agree_on_the_structure(name: str) -> None:
-    header = read_header((PRETRAINED / f"{name}.safetensors").read_bytes())
-    in_file = json.loads(header["__metadata__"]["zoo"])
+    in_file = read_structure(PRETRAINED / f"{name}.safetensors")
     recipe = find_recipe(name).model
     assert recipe["class_path"] == in_file["class_path"]
-    for argument in recipe["init_args"].keys() - set(LEARNING):
-        assert recipe["init_args"][argument] == in_file["hparams"][argument], argument
-
-
-def test_every_argument_of_learning_is_known_as_such() -> None:
-    assert set(TRAINING_ONLY) <= set(LEARNING)
-    # The rest of a ZooModule's own arguments follows the data.
-    own = inspect.signature(ZooModule.__init__).parameters.keys()
-    assert own - set(LEARNING) == {"self", "class_weights", "kwargs"}
+    assert recipe["init_args"].items() <= in_file["init_args"].items()
 
 
 def test_python_learns_as_the_named_recipe_too() -> None:
     model = create_model("fizzbuzz_net", pretrained=True)
     recipe = find_recipe("fizzbuzz_net")
-    assert model.learning.loss == recipe.model["init_args"]["loss"] == "mse"
+    assert model.learning.loss == recipe.learning["loss"] == "mse"
     assert model.learning.optimizer == recipe.optimizer
     assert create_model("conv_net", pretrained=True).hparams["dropout"] == 0.0
 
@@ -95,17 +93,13 @@ def test_python_learns_as_the_named_recipe_too() -> None:
 
 def test_a_configs_network_settings_are_kept(run_cli: Run) -> None:
     Path("mine.yaml").write_text(
-        "model: {loss: cross_entropy, label_smoothing: 0.1, l2_penalty: 0.5, dropout: 0.3, "
-        "hidden_dim: 512}"
+        "{model: {dropout: 0.3, hidden_dim: 512}, "
+        "learning: {loss: cross_entropy, label_smoothing: 0.1, l2_penalty: 0.5}}"
     )
-    network = network_of(run_cli, *FASHION, "--config", "mine.yaml")
-    shown = {k: network[k] for k in ("loss", "label_smoothing", "l2_penalty", "dropout")}
-    assert shown == {
-        "loss": "cross_entropy",
-        "label_smoothing": 0.1,
-        "l2_penalty": 0.5,
-        "dropout": 0.3,
-    }
+    settings = settings_of(run_cli, *FASHION, "--config", "mine.yaml")
+    asked = {"loss": "cross_entropy", "label_smoothing": 0.1, "l2_penalty": 0.5}
+    assert asked.items() <= settings["learning"].items()
+    assert settings["model"]["init_args"]["dropout"] == 0.3
 
 
 @pytest.mark.parametrize(
@@ -180,7 +174,7 @@ def test_a_runs_settings_repeat_it_bit_for_bit(run_cli: Run, argv: tuple[object,
     (first,) = runs()
     again = run_cli("fit", "--config", first / "config.yaml", "--inspect", "none")
     assert again.status == 0, again.err
-    assert "pretrained" in again.out
+    assert "weights of" in again.out.splitlines()[0]
     first, second = runs()
     for file in ("weights.safetensors", "config.yaml"):
         assert (second / file).read_bytes() == (first / file).read_bytes(), file
@@ -195,17 +189,15 @@ def test_config_and_card_name_the_weights_that_the_run_started_from(run_cli: Run
     for options in (("--pretrained",), ()):
         assert run_cli("fit", "--model", "fashion_ffnn", *options, *QUICK).status == 0
     started, scratch = (json.loads((run / "card.json").read_text()) for run in runs())
-    start = {"weights": "fashion_ffnn.tuned", "sha256": zoo.model_card("fashion_ffnn.tuned").sha256}
-    assert started["pretrained"] == started["recipe"]["pretrained"] == start
-    assert yaml.safe_load((runs()[0] / "config.yaml").read_text())["pretrained"] == start
-    assert scratch["pretrained"] == {}
-    assert "pretrained" not in scratch["recipe"]
+    start = {"source": "fashion_ffnn.tuned", "sha256": zoo.model_card("fashion_ffnn.tuned").sha256}
+    assert started["weights"] == started["recipe"]["weights"] == start
+    assert yaml.safe_load((runs()[0] / "config.yaml").read_text())["weights"] == start
+    assert scratch["weights"] == {}
+    assert "weights" not in scratch["recipe"]
 
 
 def test_other_weights_by_the_same_name_do_not_repeat_a_run(run_cli: Run) -> None:
-    Path("mine.yaml").write_text(
-        f"pretrained: {{weights: fashion_ffnn.tuned, sha256: {'ab' * 32}}}"
-    )
+    Path("mine.yaml").write_text(f"weights: {{source: fashion_ffnn.tuned, sha256: {'ab' * 32}}}")
     result = run_cli("fit", "--model", "fashion_ffnn", "--config", "mine.yaml", *QUICK)
     assert result.status == 2
     assert "fashion_ffnn.tuned with the sha256 abababababab..." in result.err
@@ -213,21 +205,22 @@ def test_other_weights_by_the_same_name_do_not_repeat_a_run(run_cli: Run) -> Non
 
 
 @pytest.mark.parametrize("start", ["../secret", "nothing_like_it", "[1]", "{sha256: ab}"])
-def test_a_start_that_the_zoo_does_not_ship_is_named(run_cli: Run, start: str) -> None:
-    Path("mine.yaml").write_text(f"pretrained: {start}")
+def test_a_start_that_is_none_is_named(run_cli: Run, start: str) -> None:
+    Path("mine.yaml").write_text(f"weights: {start}")
     result = run_cli("fit", "--model", "fashion_ffnn", "--config", "mine.yaml", *QUICK)
     assert result.status == 2
-    assert "shipped weights" in result.err or "`pretrained:`" in result.err
+    assert start.strip("./") in result.err or "`weights:`" in result.err
+    assert not runs()
 
 
 def test_a_config_may_name_other_weights_or_none(run_cli: Run) -> None:
-    Path("documented.yaml").write_text("pretrained: fashion_ffnn.documented")
+    Path("documented.yaml").write_text("weights: fashion_ffnn.documented")
     named = run_cli("fit", *FASHION, "--config", "documented.yaml", *QUICK)
-    assert "pretrained fashion_ffnn.documented: backbone and head" in named.out
-    Path("none.yaml").write_text("pretrained: null")
+    assert "weights of fashion_ffnn.documented: backbone and head" in named.out
+    Path("none.yaml").write_text("weights: null")
     none = run_cli("fit", "--config", runs()[0] / "config.yaml", "--config", "none.yaml", *QUICK)
     assert none.status == 0
-    assert "pretrained" not in none.out
+    assert not none.out.startswith("weights of")
 
 
 def test_a_runs_config_makes_the_started_network_in_python_too(run_cli: Run) -> None:
@@ -243,44 +236,24 @@ def test_a_runs_config_makes_the_started_network_in_python_too(run_cli: Run) -> 
 def test_weights_of_normalised_images_read_them_as_they_did() -> None:
     """The data at hand may scale pixels otherwise, and say so to the network."""
     data = FashionMNIST(source="synthetic", normalize=False)
-    started = create_model("fashion_ffnn", datamodule=data).eval()
-    load_backbone(started, PRETRAINED / "fashion_ffnn.tuned.safetensors")
+    started, _ = load_backbone("fashion_ffnn.tuned", data.spec)
     shipped = load_weights("fashion_ffnn.tuned")
     assert shipped.spec.preprocessing["mean"] != 0
     x = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
     assert torch.equal(started(x), shipped(x))
 
 
-def small(**options: Any) -> FeedForward:
-    settings = {"input_shape": [4], "num_outputs": 3, "hidden_dim": 8, "class_names": list("abc")}
-    return FeedForward(**{**settings, **options})
-
-
-@pytest.mark.parametrize("before", [None, [1.0, 1.0, 9.0]])
-@pytest.mark.parametrize("now", [None, [2.0, 1.0, 1.0]])
-def test_class_weights_are_the_datas(
-    tmp_path: Path, before: list[float] | None, now: list[float] | None
-) -> None:
-    path = tmp_path / "net.safetensors"
-    save_weights(small(class_weights=before), path)
-    model = small(class_weights=now)
-    assert "backbone and head" in load_backbone(model, path)
-    assert (None if now is None else model.class_weights.tolist()) == now
+def regression(mean: float) -> FeedForward:
+    described = {"kind": "none", "target": {"mean": [mean], "std": [2.0]}}
+    return FeedForward(DataSpec((4,), "regression", 1, None, described), hidden_dim=8).eval()
 
 
 def test_a_regressions_head_and_units_are_its_own_tables(tmp_path: Path) -> None:
-    def regression(mean: float) -> FeedForward:
-        described = {"kind": "none", "target": {"mean": [mean], "std": [2.0]}}
-        return small(
-            task="regression", num_outputs=1, class_names=None, preprocessing=described
-        ).eval()
-
     path = tmp_path / "net.safetensors"
     save_weights(source := regression(5.0), path)
-    other = regression(70.0)
-    assert "with a new head" in load_backbone(other, path)
+    other, what = load_backbone(path, regression(70.0).spec)
+    assert "with a new head" in what
     assert other.target_mean.item() == 70.0
     assert torch.equal(other.backbone[1].weight, source.backbone[1].weight)
-    same = regression(5.0)
-    load_backbone(same, path)
+    same, _ = load_backbone(path, regression(5.0).spec)
     assert torch.equal(same(torch.ones(1, 4)), source(torch.ones(1, 4)))
