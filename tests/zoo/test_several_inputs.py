@@ -130,7 +130,7 @@ def test_every_picture_that_suits_it_is_drawn(tmp_path: Path, form: str) -> None
         fit.fit(model, datamodule=data)
         fit.test(model, datamodule=data, verbose=False)
     assert not [w for w in warned if "TensorBoard lacks" in str(w.message)]
-    assert (Path(fit.logger.log_dir) / "projector" / "features.tsv").exists()
+    assert list(Path(fit.logger.log_dir).glob("*/test_features/tensors.tsv"))
 
 
 # Prediction
