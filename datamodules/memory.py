@@ -33,6 +33,7 @@ class InMemory(TensorDataModule):
     """
 
     origin = "real"
+    in_memory = True
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ def _of_frame(frame: Any, target: Any, **options: Any) -> LightningDataModule:
     path = Path(folder.name) / "frame.csv"
     frame.to_csv(path, index=False)
     data = Tabular(path=str(path), target=target, header="first", separator=",", **options)
-    data._folder = folder  # type: ignore[attr-defined]  # goes when the datamodule goes
+    data.in_memory = folder  # type: ignore[attr-defined]  # goes when the datamodule goes
     return data
 
 

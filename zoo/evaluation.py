@@ -13,6 +13,7 @@ import torch
 from datamodules import TensorDataModule
 from datamodules.base import EVALUATION_BATCH_SIZE
 from datamodules.batches import TensorBatches, take
+from datamodules.memory import InMemory
 from zoo.cards import Card, card_path, read_card
 from zoo.classes import class_in_data, instantiate
 from zoo.errors import UserError
@@ -55,6 +56,8 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
         if "data_dir" not in inspect.signature(data_class).parameters:
             raise UserError(f"The data of '{card.name}' come from no folder: leave --data_dir out.")
         options |= {"data_dir": data_dir, "source": "real"}
+    if data_class is InMemory:
+        raise UserError(f"{place} is of data that were given in memory: they are in no file.")
     return instantiate({**spec, "init_args": options}, TensorDataModule, find)
 
 

@@ -1,5 +1,6 @@
 """A run: what a training leaves behind, and how it is begun in Python."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,23 +55,27 @@ def fit(
     Raises:
         UserError: If a setting does not exist or does not fit.
     """
-    quiet()
-    named = data if isinstance(data, (str, Path)) else None
+    named = str(data) if isinstance(data, (str, Path)) else None
     given = None if data is None or named else as_datamodule(data, target)
     recipe = choose_recipe(
-        model, data=named and str(named), weights=weights and str(weights), pretrained=pretrained
+        model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
     )
-    changes: dict[str, Any] = {f"learning.{key}": value for key, value in (learning or {}).items()}
+    changes: dict[str, Any] = {f"learning.{key}": v for key, v in (learning or {}).items()}
     for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
         if chosen is not None:
             recipe = replace(recipe, **{key: None})
             changes[key] = chosen
-    if target is not None and given is None:
-        changes["data.target"] = target
-    changes |= {"optimizer.lr": lr} if lr is not None else {}
-    changes |= {"seed_everything": seed} if seed is not None else {}
+    single = {"optimizer.lr": lr, "seed_everything": seed}
+    single["data.target"] = None if given else target
+    changes |= {key: value for key, value in single.items() if value is not None}
     changes |= {f"trainer.{key}": value for key, value in trainer.items()}
-    parsed = Settings(recipe, as_options({**changes, **(settings or {})}), with_data=given is None)
-    training = Training(parsed, given, inspect=inspect)
-    training.announce()
-    return training.fit()
+    changes |= settings or {}
+    with warnings.catch_warnings():  # what is hushed is hushed for this call alone
+        quiet()
+        parsed = Settings(recipe, as_options(changes), with_data=given is None)
+        training = Training(parsed, given, inspect=inspect)
+        training.announce()
+        try:
+            return training.fit()
+        except SystemExit:  # Lightning's, after a Ctrl-C: it has saved, and would end a notebook
+            raise KeyboardInterrupt from None

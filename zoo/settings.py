@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LRSchedulerTypeTuple
 from torch.optim import Optimizer
 
+from datamodules.memory import InMemory
 from zoo.classes import check_argument, check_spec, class_at
 from zoo.error_messages import in_one_sentence
 from zoo.errors import UserError, nearest
@@ -112,6 +113,10 @@ class Settings:
         parser.add_class_arguments(Learning, "learning", skip=set(SUBCLASS_KEYS), **options)
         if self.with_data:
             data = class_at(recipe.data["class_path"], LightningDataModule)
+            if data is InMemory:
+                raise UserError(
+                    "This run's data were given in memory: repeat it with zoo.fit(..., data=...)."
+                )
             parser.add_class_arguments(data, "data", **options)
         for key, base in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
             parser.add_subclass_arguments(

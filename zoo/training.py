@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write
-from datamodules.memory import spec_of
+from datamodules.memory import InMemory, spec_of
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import KeepBest, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
@@ -323,7 +323,11 @@ class Training:
     def _recipe(self) -> dict[str, Any]:
         """Return the settings that repeat this run, also if its data was a fallback."""
         recipe = self.settings.as_recipe()
-        if "source" in recipe["data"]["init_args"]:
+        if not self.settings.with_data:  # an object: who repeats the run must bring it
+            kind = InMemory if hasattr(self.data, "in_memory") else type(self.data)
+            path = f"{kind.__module__}.{kind.__qualname__}"
+            recipe["data"] = {"class_path": path, "init_args": {}}
+        elif "source" in recipe["data"]["init_args"]:
             recipe["data"]["init_args"]["source"] = self.origin
         return recipe
 

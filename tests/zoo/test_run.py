@@ -1,6 +1,7 @@
 """`zoo.fit`: a run from Python is the run of the command, also on data that are in memory."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,23 @@ def test_a_data_frame() -> None:
     assert run.model.class_names == ["p", "q", "r"]
     with pytest.raises(UserError, match="target=COLUMN"):
         zoo.fit("tabular_mlp.tuned", frame)
+
+
+def test_a_run_on_data_in_memory_says_so_when_it_is_to_be_repeated(run_cli: Callable) -> None:
+    x, y = clusters(60)
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(y=y)
+    for data, target in (((x, y), None), (frame, "y")):
+        folder = zoo.fit("tabular_mlp", data, target=target, **QUIET).folder
+        for command in (("fit", "--config", folder / "config.yaml"), ("evaluate", folder)):
+            done = run_cli(*command)
+            assert done.status == 2
+            assert "given in memory" in done.err
+
+
+def test_warnings_of_the_caller_stay_the_callers() -> None:
+    before = warnings.showwarning, list(warnings.filters)
+    zoo.fit("xor_mlp", **QUIET)
+    assert (warnings.showwarning, list(warnings.filters)) == before
 
 
 class Foreign(LightningDataModule):

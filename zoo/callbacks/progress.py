@@ -83,5 +83,6 @@ class EpochLines(Callback):
 
 
 def progress() -> Callback:
-    """Return a bar for a terminal, lines for anything else."""
-    return Progress() if sys.stderr.isatty() else EpochLines()
+    """Return a bar for a terminal or a notebook, lines for anything else."""
+    in_notebook = "ipykernel" in sys.modules
+    return Progress() if sys.stderr.isatty() or in_notebook else EpochLines()
