@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -250,7 +251,8 @@ def as_options(settings: dict[str, Any]) -> list[str]:
 
 def _option(setting: tuple[str, Any]) -> str:
     name, value = setting
-    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+    text = str(value) if isinstance(value, (str, Path)) else json.dumps(value, default=str)
+    return f"--{name}={text}"
 
 
 def one_batch(argv: Sequence[str]) -> list[str]:

@@ -4,19 +4,23 @@ Prints the README's table: by how many examples of each new class there are.
 """
 
 import argparse
-import copy
+import contextlib
+import io
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import LightningDataModule
 
-from datamodules import TensorDataModule
-from zoo import ZooModule, create_datamodule, create_model
+import zoo
+from zoo import create_datamodule
 from zoo.cli import run_main
-from zoo.console import quiet
+from zoo.training import Run
 
 METHODS = ("from scratch", "frozen backbone", "full fine-tuning")
 EXAMPLES_PER_CLASS = (10, 50, 500)
@@ -55,7 +59,6 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     chosen = parser.parse_args(argv)
-    quiet()
     print("| task | examples per class | " + " | ".join(METHODS) + " |")
     print("| --- | ---: | " + " | ".join("---" for _ in METHODS) + " |")
     for transfer in TRANSFERS:
@@ -66,84 +69,74 @@ def main(argv: list[str]) -> None:
 
 def compare(transfer: Transfer, seeds: int) -> Iterator[tuple[int, dict[str, list[float]]]]:
     """Yield, for each number of examples, the test accuracies over seeds by method."""
-    pretrained = _pretrained(transfer)
-
-    def data(examples: int, seed: int) -> TensorDataModule:
-        return create_datamodule(
-            transfer.data,
-            classes=transfer.unseen,
-            examples_per_class=examples,
-            batch_size=BATCH_SIZE,
-            seed=seed,
-        )
-
-    best = {}
-    trial = data(SELECTION_EXAMPLES, SELECTION_SEED)
-    for method in METHODS:
-        scores = {
-            lr: _accuracy(method, pretrained, transfer, trial, lr, SELECTION_SEED, "val")
-            for lr in LEARNING_RATES
-        }
-        best[method] = max(scores, key=scores.get)
-    for examples in EXAMPLES_PER_CLASS:
-        accuracies: dict[str, list[float]] = {method: [] for method in METHODS}
-        for seed in range(seeds):
-            few = data(examples, seed)
-            for method in METHODS:
-                score = _accuracy(method, pretrained, transfer, few, best[method], seed, "test")
-                accuracies[method].append(score)
-        yield examples, accuracies
-
-
-def _pretrained(transfer: Transfer) -> ZooModule:
-    """Train a network on the seen classes alone."""
-    seen = create_datamodule(transfer.data, classes=transfer.seen, batch_size=128)
-    seed_everything(0, verbose=False)
-    model = create_model(transfer.model, datamodule=seen, optimizer=_adamw(1e-3))
-    _trainer(max_epochs=PRETRAINING_EPOCHS).fit(model, datamodule=seen)
-    return model
+    with tempfile.TemporaryDirectory() as folder:
+        run = partial(_run, transfer, Path(folder))
+        seen = create_datamodule(transfer.data, classes=transfer.seen, batch_size=128)
+        pretrained = run(seen, 1e-3, 0, max_epochs=PRETRAINING_EPOCHS).folder
+        learn = partial(_accuracy, partial(run, pretrained=pretrained), transfer)
+        best = {}
+        for method in METHODS:
+            scores = {
+                lr: learn(method, SELECTION_EXAMPLES, lr, SELECTION_SEED, "val")
+                for lr in LEARNING_RATES
+            }
+            best[method] = max(scores, key=scores.__getitem__)
+        for examples in EXAMPLES_PER_CLASS:
+            yield (
+                examples,
+                {
+                    method: [learn(method, examples, best[method], s, "test") for s in range(seeds)]
+                    for method in METHODS
+                },
+            )
 
 
 def _accuracy(
-    method: str,
-    pretrained: ZooModule,
+    run: Callable[..., Run],
     transfer: Transfer,
-    data: TensorDataModule,
+    method: str,
+    examples: int,
     lr: float,
     seed: int,
     split: str,
 ) -> float:
     """Learn the unseen classes from few examples and return the accuracy on a split."""
-    seed_everything(seed, verbose=False)
-    if method == "from scratch":
-        model = create_model(transfer.model, datamodule=data, optimizer=_adamw(lr))
-    else:
-        model = copy.deepcopy(pretrained)
-        model.reset_head(len(transfer.unseen), data.class_names)
-        model.learn({"optimizer": _adamw(lr)})
-    if method == "frozen backbone":
-        model.freeze_backbone()
-    trainer = _trainer(max_steps=UPDATES)
-    trainer.fit(model, datamodule=data)
-    measure = trainer.validate if split == "val" else trainer.test
-    return measure(model, datamodule=data, verbose=False)[0][f"accuracy/{split}"]
-
-
-def _adamw(lr: float) -> dict[str, Any]:
-    return {"class_path": "torch.optim.AdamW", "init_args": {"lr": lr}}
-
-
-def _trainer(**options: int) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=10**9,
-        **options,
+    data = create_datamodule(
+        transfer.data,
+        classes=transfer.unseen,
+        examples_per_class=examples,
+        batch_size=BATCH_SIZE,
+        seed=seed,
     )
+    options: dict[str, Any] = {} if method != "from scratch" else {"pretrained": None}
+    if method == "frozen backbone":
+        options["learning"] = {"freeze": ["backbone"]}
+    done = run(data, lr, seed, max_steps=UPDATES, max_epochs=-1, **options)
+    return done.metrics[f"accuracy/{split}"]
+
+
+def _run(
+    transfer: Transfer,
+    folder: Path,
+    data: LightningDataModule,
+    lr: float,
+    seed: int,
+    pretrained: Path | None = None,
+    **options: Any,
+) -> Run:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return zoo.fit(
+            transfer.model,
+            data,
+            weights=pretrained,
+            optimizer="AdamW",
+            lr=lr,
+            seed=seed,
+            inspect="none",
+            default_root_dir=folder,
+            check_val_every_n_epoch=10**9,
+            **options,
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ batches out of the memory map with one out of memory.
 """
 
 import argparse
+import contextlib
+import io
 import resource
 import sys
 import tempfile
@@ -23,12 +25,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 
+import zoo
 from datamodules import Tabular, TensorBatches
 from datamodules.tabular import rows as mapped_rows
-from zoo import UserError, create_model, find_recipe
+from zoo import UserError
 from zoo.cli import run_main
 from zoo.console import quiet
 
@@ -97,23 +98,11 @@ def incomes(rows: int = 4_000) -> pd.DataFrame:
 
 def ours(data: Tabular, seed: int, folder: Path) -> tuple[float, ...]:
     """Train the recipe and return its test metrics."""
-    seed_everything(seed, verbose=False)
-    model = create_model("tabular_mlp.tuned", datamodule=data)
-    keep = ModelCheckpoint(folder, monitor="loss/val", mode="min")
-    trainer = Trainer(
-        **find_recipe("tabular_mlp.tuned").trainer,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[keep],
-    )
-    trainer.fit(model, datamodule=data)
-    found = trainer.test(model, data, ckpt_path="best", verbose=False, weights_only=True)[0]
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = zoo.fit("tabular_mlp.tuned", data, seed=seed, inspect="none", default_root_dir=folder)
     if data.task == "regression":
-        return (found["r2/test"],)
-    return found["accuracy/test"], found["auroc/test"]
+        return (run.metrics["r2/test"],)
+    return run.metrics["accuracy/test"], run.metrics["auroc/test"]
 
 
 def theirs(frame: pd.DataFrame, y: pd.Series, fitted: np.ndarray, test: np.ndarray, seed: int):
