@@ -14,7 +14,16 @@ from zoo.cards import card_path, pretrained_path, read_card, read_structure, wei
 from zoo.classes import check_names, may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
-from zoo.recipe import CLASS_KEYS, DATAMODULES, RECIPES, Recipe, find_recipe, make_recipe, read_yaml
+from zoo.recipe import (
+    CLASS_KEYS,
+    DATAMODULES,
+    RECIPES,
+    Recipe,
+    find_recipe,
+    list_models,
+    make_recipe,
+    read_yaml,
+)
 
 # What a card may say of the trainer: numbers, no classes and no folders.
 TRAINER_OF_CARD = (
@@ -71,6 +80,11 @@ def choose_recipe(
         recipe = replace(recipe, data=other_data(data, recipe))
     start = {"source": weights} if weights is not None else recipe.weights
     if pretrained and start is None:
+        if recipe.name not in list_models():
+            raise UserError(
+                f"The zoo ships no weights for '{recipe.name}', a recipe of your own: say what to "
+                "start from with --weights NAME, RUN or FILE."
+            )
         start = {"source": pretrained_path(recipe.name, tell=False).stem}
     if start is None:
         return recipe

@@ -69,6 +69,20 @@ def test_it_works_in_python_like_a_built_in_name(own_network: list[str], run_cli
     assert loss.item() < 0.05
 
 
+def test_it_starts_from_weights_that_are_named(own_network: list[str], run_cli: Callable) -> None:
+    result = run_cli("fit", "--model", "./my_recipe.yaml", "--pretrained")
+    assert result.status == 2
+    assert "ships no weights for 'my_recipe'" in result.err
+    assert "--weights" in result.err
+    short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 5)
+    assert run_cli("fit", "--model", "./my_recipe.yaml", *short).status == 0
+    run = "runs/my_recipe/version_0"
+    start = ("--weights", run, "--trust", "my_network.Narrowing")
+    result = run_cli("fit", "--model", "./my_recipe.yaml", *start, *short)
+    assert result.status == 0, result.err
+    assert f"weights of {run}: backbone and head" in result.out
+
+
 def test_its_run_is_evaluated_and_repeated(own_network: list[str], run_cli: Callable) -> None:
     short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 5)
     assert run_cli("fit", "--model", "./my_recipe.yaml", *short).status == 0
