@@ -56,9 +56,7 @@ def portrait(name: str) -> str:
         weights = pretrained_path(recipe.name, tell=False)
     if weights:
         card = read_card(card_path(weights))
-        # Figures on other test files than the published ones would mislead.
-        split = "/val" if "unpublished_files" in card.dataset else "/test"
-        metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith(split))
+        metrics = "  ".join(f"{k} {v:.4f}" for k, v in card.metrics.items() if k.endswith("/test"))
         lines += ["", f"weights     {card.name}: {metrics}", f"sha256      {card.sha256}"]
     return "\n".join(lines)
 
