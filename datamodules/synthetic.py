@@ -168,7 +168,7 @@ def synthetic_images(kind: str, split: str) -> tuple[Tensor, Tensor]:
 def _digits() -> Tensor:
     """Each digit in each font: uint8 (200, 1, 28, 28)."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    fonts = [ImageFont.truetype(folder / f"{name}.ttf", DIGIT_SIZE) for name in FONTS]
+    fonts = [ImageFont.truetype(str(folder / f"{name}.ttf"), DIGIT_SIZE) for name in FONTS]
     return torch.stack([_digit(str(digit), font) for digit in range(10) for font in fonts])
 
 
