@@ -9,6 +9,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryAUROC,
+    BinaryAveragePrecision,
     BinaryF1Score,
     MulticlassAccuracy,
     MulticlassAUROC,
@@ -34,9 +35,14 @@ class BinaryTask:
     monitor = Monitor("accuracy/val", "max")
 
     def metrics(self, num_outputs: int) -> MetricCollection:
-        """Return accuracy, F1 and AUROC."""
+        """Return accuracy, F1, AUROC and average precision, all of the second class."""
         return MetricCollection(
-            {"accuracy": BinaryAccuracy(), "f1": BinaryF1Score(), "auroc": BinaryAUROC()}
+            {
+                "accuracy": BinaryAccuracy(),
+                "f1": BinaryF1Score(),
+                "auroc": BinaryAUROC(),
+                "average_precision": BinaryAveragePrecision(),
+            }
         )
 
     def compute(self, metrics: MetricCollection) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.following import encoding
-from datamodules.tabular import generated, profile, splits, statistics, store, targets
+from datamodules.tabular import generated, leaks, profile, splits, statistics, store, targets
 from datamodules.tabular.anomalies import warn
 from datamodules.tabular.build import Pass
 from datamodules.tabular.dialect import is_number
@@ -198,7 +198,7 @@ class Tabular(TensorDataModule):
         """The metrics to look at first: where one class has over 80 % of the rows, not accuracy."""
         if self.task == "regression" or self.largest_class <= UNBALANCED:
             return []
-        return ["auroc", "f1"]
+        return ["average_precision", "auroc", "f1"] if self.task == "binary" else ["auroc", "f1"]
 
     def setup(self, stage: str | None = None) -> None:
         """Read the table, once; before a training that is logged, print and log its profile."""
@@ -245,8 +245,10 @@ class Tabular(TensorDataModule):
             self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 3, 10))
         name = ", ".join(Path(file).name for file in table.report.files[:3])
         sizes = {role: len(index) for role, index in rows.items()}
+        used = {entry["name"] for entry in numeric + categorical}
+        telling = leaks.giveaways(table, target, train, used) if self._expected is None else []
         self._profile = profile.sections(
-            table, name, self._preprocessing, self._task, balance, sizes, target.notes
+            table, name, self._preprocessing, self._task, balance, sizes, target.notes, telling
         )
         if table.mapped:
             store.release(table.targets)

@@ -13,6 +13,7 @@ def sections(
     balance: dict[str, int] | None,
     splits: dict[str, int],
     notes: list[str],
+    telling: list[str],
 ) -> list[tuple[str, list[str]]]:
     """Return the profile as titled lists of lines.
 
@@ -24,6 +25,7 @@ def sections(
         balance: Training rows of every class; None for regression.
         splits: Rows of every split.
         notes: What else a user should know.
+        telling: Columns from which alone the target can be told, as sentences.
     """
     report = table.report
     used = {column["name"]: column["kind"] for column in preprocessing["columns"]}
@@ -38,6 +40,7 @@ def sections(
         ", ".join(f"{role} {count:,}" for role, count in splits.items()) + " rows",
     ]
     found = [(name, shape), ("Target", _target(preprocessing, task, balance, report))]
+    found.append(("Gives the answer away", telling))
     missing = [
         f"{entry['name']}: {entry['share_missing']:.1%}"
         for entry in preprocessing["numeric"] + preprocessing["categorical"]
@@ -70,6 +73,8 @@ def _target(
         more = f", {len(balance) - 12} more" if len(balance) > 12 else ""
         shares = ", ".join(f"{name} {count / total:.1%}" for name, count in shown)
         lines[0] += f" ({shares}{more})"
+        if task == "binary":
+            lines.append(f"positive, for F1 and average precision, is '{list(balance)[1]}'")
     else:
         moments = zip(target["mean"], target["std"], strict=True)
         means = ", ".join(f"{mean:.6g} ± {std:.4g}" for mean, std in moments)

@@ -141,6 +141,19 @@ def _classes(
         "nor tested; add rows or merge it with another class"
         for i in np.flatnonzero(np.bincount(codes) == 1)[:5]
     ]
+    if task is None and len(labels) > 2 and all(_natural(label)[0] == 0 for label in labels):
+        notes.append(
+            f"the {len(labels)} whole numbers of '{name}' are read as classes; if they are "
+            "quantities, such as counts or scores, say --data.task regression"
+        )
+    plain: dict[str, str] = {}
+    for label in class_names:
+        other = plain.setdefault(label.strip(" .,;:!\t").casefold(), label)
+        if other != label:
+            notes.append(
+                f"classes '{other}' and '{label}' of '{name}' differ in case or punctuation alone; "
+                "if they are one, write them alike in the file"
+            )
     task = task or ("binary" if len(labels) == 2 else "multiclass")
     return Target(task, [name], class_names, codes, None, notes)
 

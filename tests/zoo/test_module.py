@@ -7,7 +7,14 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
-from torchmetrics.functional import accuracy, auroc, f1_score, mean_squared_error, r2_score
+from torchmetrics.functional import (
+    accuracy,
+    auroc,
+    average_precision,
+    f1_score,
+    mean_squared_error,
+    r2_score,
+)
 from toy import ONE_CYCLE, Numbers, network, trainer, weights
 
 from datamodules import LogicGate, TensorDataModule
@@ -92,6 +99,7 @@ def test_evaluation_metrics_are_those_of_the_whole_split(
             "accuracy": accuracy(output[:, 0].sigmoid(), y.long(), "binary"),
             "f1": f1_score(output[:, 0].sigmoid(), y.long(), "binary"),
             "auroc": auroc(output[:, 0].sigmoid(), y.long(), "binary"),
+            "average_precision": average_precision(output[:, 0].sigmoid(), y.long(), "binary"),
         }
     else:
         scale = torch.tensor([2.0, 5.0])
