@@ -33,7 +33,7 @@ FONTS = (
     *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique"),
     *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
-    *("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
+    *("DejaVuSansMono-BoldOblique", "cmb10", "cmr10", "cmss10", "cmtt10"),
 )
 
 
