@@ -118,8 +118,8 @@ class TensorDataModule(LightningDataModule):
     @property
     def num_outputs(self) -> int:
         """How many values a model's head gives: 1 if binary, else one per class or target."""
-        if self.task == "multiclass":
-            return self.num_classes
+        if self.task != "regression":
+            return self.num_classes if self.task == "multiclass" else 1
         target = self.splits["train"][1]
         return target.shape[1] if target.ndim > 1 else 1
 

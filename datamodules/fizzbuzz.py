@@ -37,6 +37,11 @@ class FizzBuzz(TensorDataModule):
         """What to say; `number` stands for the number itself."""
         return ["number", "fizz", "buzz", "fizzbuzz"]
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The digits of one number."""
+        return (NUM_BITS,)
+
     def load_splits(self) -> dict[str, Split]:
         """Encode the numbers and split validation out of train."""
         train, test = torch.tensor(TRAIN_NUMBERS), torch.tensor(TEST_NUMBERS)

@@ -54,6 +54,11 @@ class LogicGate(TensorDataModule):
         """The gate's outputs."""
         return ["0", "1"]
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Two inputs."""
+        return (2,)
+
     def load_splits(self) -> dict[str, Split]:
         """Write the table down."""
         inputs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])

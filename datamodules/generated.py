@@ -66,6 +66,11 @@ class Generated(TensorDataModule):
         """One vector."""
         return (self.num_features,)
 
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or numbers to predict; 1 if binary."""
+        return self.classes_or_outputs
+
     def load_splits(self) -> dict[str, Split]:
         """Draw the formula, then the examples."""
         # Not the seed itself: a network's weights are drawn from that one too, and would be
@@ -129,6 +134,16 @@ class Values(TensorDataModule):
             if lengths == {0}:
                 raise UserError(f"The examples of --data.{option} have no numbers.")
         self.inputs, self.targets = inputs, targets
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The numbers of one example."""
+        return (len(self.inputs[0]),)
+
+    @property
+    def num_outputs(self) -> int:
+        """The numbers to predict."""
+        return len(self.targets[0])
 
     def load_splits(self) -> dict[str, Any]:
         """Make tensors of the numbers."""

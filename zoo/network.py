@@ -17,6 +17,9 @@ from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.tasks import build_task
 
+#: What DistributedDataParallel and torch.compile put before the names of all parameters.
+WRAPPERS = ("module.", "_orig_mod.")
+
 
 class Network(LightningModule):
     """A backbone and a head, with its task and its way of reading raw input.
@@ -246,13 +249,16 @@ class Network(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
-        prefixes = ("module.", "_orig_mod.")
-        plain = {}
-        for name, value in state_dict.items():
-            while name.startswith(prefixes):
-                name = name.partition(".")[2]
-            plain[name] = value
-        return super().load_state_dict(plain, *args, **kwargs)
+        own, loaded = self.state_dict(), state_dict
+        while loaded:
+            # A wrapper's name stands before all names; a network may have a `module` of its own.
+            wrapper = next(iter(loaded)).partition(".")[0] + "."
+            if wrapper not in WRAPPERS or not all(
+                name.startswith(wrapper) and name not in own for name in loaded
+            ):
+                break
+            loaded = {name.removeprefix(wrapper): value for name, value in loaded.items()}
+        return super().load_state_dict(loaded, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen."""

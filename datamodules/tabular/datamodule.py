@@ -42,7 +42,7 @@ class Tabular(TensorDataModule):
         task: `binary`, `multiclass` or `regression`. Default: two values are binary, texts or few
             whole numbers multiclass, anything else a regression.
         columns: Read these columns only.
-        drop: Leave these columns out, such as one that gives the target away.
+        drop: Leave these columns out, such as one that gives the target away: a name or a list.
         categorical: Read these columns as categories, even if they hold numbers.
         numeric: Read these columns as numbers; what is none counts as missing.
         header: `first` if the first line names the columns, `none` if columns are numbered from 0,
@@ -84,16 +84,16 @@ class Tabular(TensorDataModule):
         path: str | list[str] = generated.DEFAULT,
         target: str | int | list[str] | None = None,
         task: Literal["binary", "multiclass", "regression"] | None = None,
-        columns: list[str] | None = None,
-        drop: list[str] | None = None,
-        categorical: list[str] | None = None,
-        numeric: list[str] | None = None,
+        columns: list[str] | str | None = None,
+        drop: list[str] | str | None = None,
+        categorical: list[str] | str | None = None,
+        numeric: list[str] | str | None = None,
         header: Literal["auto", "first", "none"] = "auto",
         separator: str | None = None,
         decimal: str | None = None,
         thousands: str | None = None,
         encoding: str | None = None,
-        missing: list[str] | None = None,
+        missing: list[str] | str | None = None,
         bad_rows: Literal["error", "skip"] = "error",
         test_path: str | list[str] | None = None,
         val_path: str | list[str] | None = None,
@@ -131,7 +131,14 @@ class Tabular(TensorDataModule):
         named = [n for names in self.wanted.values() for n in _as_list(names)]
         expect = tuple(name for name in named if not name.lstrip("-").isdigit())
         self.read_options = ReadOptions(
-            separator, header, encoding, decimal, thousands, tuple(missing or ()), bad_rows, expect
+            separator,
+            header,
+            encoding,
+            decimal,
+            thousands,
+            tuple(_as_list(missing)),
+            bad_rows,
+            expect,
         )
         self.wanted_task, self.wanted_weights = task, class_weights
         self.val_split, self.test_split = val_split, test_split

@@ -39,6 +39,13 @@ def test_the_users_word_on_columns(table, people):
     assert set(kinds(table(people, "left", columns=["age", "plan"]))) == {"age", "plan"}
 
 
+def test_one_column_needs_no_list(table, people):
+    options = {"categorical": "age", "drop": "income", "numeric": "person_id", "missing": "gone"}
+    listed = table(people, "left", **{key: [name] for key, name in options.items()})
+    assert table(people, "left", **options).preprocessing == listed.preprocessing
+    assert set(kinds(table(people, "left", columns="plan"))) == {"plan"}
+
+
 @pytest.mark.parametrize(
     ("form", "parts"),
     [
