@@ -22,6 +22,8 @@ class FizzBuzz(TensorDataModule):
         shuffle: Draw a new order every epoch.
     """
 
+    origin = "exact"
+
     def __init__(
         self,
         val_size: int | float = 100,

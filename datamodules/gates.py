@@ -32,6 +32,7 @@ class LogicGate(TensorDataModule):
     """
 
     task: Task = "binary"
+    origin = "exact"
 
     def __init__(
         self,

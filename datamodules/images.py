@@ -31,7 +31,7 @@ DOWNLOAD_TIMEOUT_S = 20
 
 
 class SyntheticDataWarning(UserWarning):
-    """The images are synthetic: results say nothing about the real dataset."""
+    """The data are synthetic: results on them say nothing about the real ones."""
 
 
 class UnpublishedDataWarning(UserWarning):

@@ -221,7 +221,7 @@ def test_the_profile_stands_in_tensorboard_as_text(run_cli, people, tmp_path):
 def test_recipes_for_tables_fit_their_embedded_default(name, monkeypatch, tmp_path):
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="made by formula"):
+    with pytest.warns(UserWarning, match="is synthetic"):
         model = create_model(name, datamodule=create_datamodule(name))
     assert model(model.example_input_array).shape == (2, 1)
 
@@ -229,7 +229,7 @@ def test_recipes_for_tables_fit_their_embedded_default(name, monkeypatch, tmp_pa
 def test_water_potability_is_the_documents_network(monkeypatch, tmp_path):
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="made by formula"):
+    with pytest.warns(UserWarning, match="is synthetic"):
         model = create_model("water_potability")
     shapes = [tuple(p.shape) for p in model.parameters()]
     assert shapes == [(2, 4), (2,), (1, 2), (1,)]

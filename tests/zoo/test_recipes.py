@@ -222,12 +222,12 @@ def test_a_network_is_made_without_reading_data_that_say_what_they_are(
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_fit_works_without_a_network_and_without_warnings(name: str, run_cli: Callable) -> None:
-    """`--model NAME --trainer.max_epochs 1`, cut short, on drawn or generated data."""
+    """`--model NAME --trainer.max_epochs 1`, cut short, on data that need no file."""
     arguments = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3]
     arguments += ["--trainer.val_check_interval", 1.0, "--trainer.check_val_every_n_epoch", 1]
     data = find_recipe(name).data["class_path"].rpartition(".")[2]
-    drawn = data in ("MNIST", "FashionMNIST", "Tabular")
-    if drawn:
+    drawn = data in ("MNIST", "FashionMNIST", "Tabular", "TextCSV")
+    if drawn and data != "TextCSV":
         arguments += ["--data.source", "synthetic", "--trainer.limit_test_batches", 1]
     result = run_cli("fit", "--model", name, *arguments)
     assert result.status == 0, result.err

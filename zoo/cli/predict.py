@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from datamodules.files import atomic_write
 from datamodules.folders import expand_home
 from zoo.cli import Trust
 from zoo.errors import UserError
@@ -165,21 +165,7 @@ def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
     if target.exists() and target.samefile(source):
         raise UserError(f"--output {target} is the input itself; name another file.")
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".predictions-")
-    except OSError as error:
-        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with atomic_write(target, "w", encoding="utf-8", newline="") as file:
             yield file
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
     except OSError as error:
         raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -38,6 +38,10 @@ def recipe(network: str) -> str:
         ([], "--model NAME is missing"),
         (["--data", "mnist"], "--model NAME is missing"),
         (["--model", "fashion_ffnn", "--data", "minst"], "Did you mean mnist"),
+        (
+            ["--model", "fashion_ffnn", "--data", "generated"],
+            "--data generated is called --data blobs",
+        ),
         (["--model", "fashion_ffnn", "--config", "none.yaml"], "none.yaml"),
         (["--model", "fashion_ffnn", "--model.hiden_dim", "3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--data.bath_size", "3"], "--data.batch_size"),

@@ -1,4 +1,4 @@
-"""Generated vectors for the documents' small stacks, which they show without any data."""
+"""Vectors for the documents' small stacks, which they show without any data."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from datamodules.batches import derived_seed
 from datamodules.errors import UserError
 
 
-class Generated(TensorDataModule):
-    """Vectors from a formula: clusters to tell apart, or a smooth function to fit.
+class GaussianBlobs(TensorDataModule):
+    """Gaussian blobs to tell apart, or a smooth function of Gaussian vectors to fit.
 
     Classes are Gaussian clusters of standard deviation 1 around centres drawn with standard
     deviation `separation`; numbers are a linear function of the features plus a smaller tanh of
@@ -28,6 +28,8 @@ class Generated(TensorDataModule):
         seed: Seed of the formula and of the examples.
         shuffle: Draw a new order every epoch.
     """
+
+    origin = "exact"
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class Generated(TensorDataModule):
         return x, clean + noise
 
 
-class Values(TensorDataModule):
+class InlineData(TensorDataModule):
     """Numbers written out, such as a document's one example; the same for every split.
 
     Args:
@@ -112,6 +114,7 @@ class Values(TensorDataModule):
     """
 
     task: Task = "regression"
+    origin = "exact"
 
     def __init__(
         self,
