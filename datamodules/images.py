@@ -285,8 +285,8 @@ class ImageDataModule(TensorDataModule):
             socket.setdefaulttimeout(timeout)
             with contextlib.suppress(OSError):  # leave no empty folder of ours behind
                 lock.unlink(missing_ok=True)
-                for folder in made:
-                    folder.rmdir()
+                for empty in made:
+                    empty.rmdir()
         return ""
 
     def _read(self, split: str) -> Split:

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from zoo.errors import nearest
 
@@ -130,7 +130,7 @@ def _plain(problem: str) -> str:
     return " ".join(problem.split())[:400]
 
 
-def _classes(key: str) -> list[Callable]:
+def _classes(key: str) -> list[type]:
     """Return the classes that an option such as `--optimizer` takes by their bare names."""
     import torch
     from lightning.pytorch import Callback

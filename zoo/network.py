@@ -139,6 +139,25 @@ class Network(LightningModule):
         """
         return self.task.predict(self(self.inputs_of(batch)), self.class_names)
 
+    def predict(self, data: Any) -> dict[str, Any]:
+        """Return what `predict_step` does, for data in memory.
+
+        Args:
+            data: Arrays or tensors (N, *input_shape); for a network of tables a DataFrame with its
+                columns, in any order, or what makes one; for one of texts, sentences.
+
+        Raises:
+            UserError: If the network cannot read them.
+        """
+        batch = preprocessing.as_batch(data, self.spec)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                return self.predict_step([move_data_to_device(batch, self.device)])
+        finally:
+            self.train(was_training)
+
     def inputs_of(self, batch: Any) -> Any:
         """Return what the network reads of a batch: all of it but the targets, if it has any.
 

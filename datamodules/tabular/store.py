@@ -259,7 +259,9 @@ def _map(path: Path, dtype: type, width: int) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="c").reshape(-1, width)
 
 
-def _table(rows: np.ndarray, targets: np.ndarray, meta: dict[str, Any], mapped: bool = False):
+def _table(
+    rows: np.ndarray, targets: np.ndarray, meta: dict[str, Any], mapped: bool = False
+) -> Table:
     report = meta["report"]
     report = Report(**report) if isinstance(report, dict) else report
     return Table(rows, targets, mapped=mapped, **{**meta, "report": report})

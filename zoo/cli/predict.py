@@ -15,7 +15,7 @@ from zoo.cli import Trust
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
-    from zoo.module import ZooModule
+    from zoo.network import Network
 
 # Rows at a time: 20,000 of 100 features are 8 MB.
 CHUNK = 20_000
@@ -57,9 +57,7 @@ def main(argv: list[str]) -> None:
         print(f"{count:,} rows with predictions written to {chosen.output}", file=sys.stderr)
 
 
-def predict(
-    model: "ZooModule", source: Path, target: IO[str], name: str = "", **reading: Any
-) -> int:
+def predict(model: "Network", source: Path, target: IO[str], name: str = "", **reading: Any) -> int:
     """Write a table's rows with predictions, chunk by chunk.
 
     What the network reads otherwise than it is meant, such as a category that training did not
@@ -111,7 +109,7 @@ def predict(
     return count
 
 
-def _columns(predicted: dict[str, Any], model: "ZooModule", taken: set[str]) -> "dict[str, Any]":
+def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
     """Name the new columns: `prediction`, and `probability_CLASS` or one for each target."""
     values = predicted["prediction"]
     columns: dict[str, Any] = {}
