@@ -11,18 +11,21 @@ _HOMES = {
     "FashionMNIST": "images",
     "LogicGate": "gates",
     "FizzBuzz": "fizzbuzz",
-    "Generated": "generated",
-    "Values": "generated",
+    "GaussianBlobs": "vectors",
+    "InlineData": "vectors",
     "TextCSV": "text",
     "Tabular": "tabular.datamodule",
     "TensorBatches": "batches",
     "TensorDataModule": "base",
     "UserError": "errors",
 }
+#: Names of before version 0.2, which configurations and cards may still have.
+_RENAMED = {"Generated": "GaussianBlobs", "Values": "InlineData"}
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    name = _RENAMED.get(name, name)
     if name not in _HOMES:
         raise AttributeError(f"module 'datamodules' has no attribute '{name}'")
     return getattr(importlib.import_module(f"datamodules.{_HOMES[name]}"), name)

@@ -40,8 +40,10 @@ class TensorDataModule(LightningDataModule):
     """
 
     task: Task = "multiclass"
-    #: Where the examples come from; `synthetic` is written on everything a run leaves behind.
-    origin: str = "generated"
+    #: Where the examples come from: `real`; `exact` if they are by definition what their name says,
+    #: as a truth table is; `synthetic` if they stand in for real ones that are not there, which is
+    #: written on everything a run leaves behind.
+    origin: str = "real"
     #: Files that are not the published ones of their name, so that figures cannot be compared.
     unpublished_files: Sequence[str] = ()
     #: MD5 of what is in each file that was read, unpacked, by the file's name.
@@ -118,8 +120,8 @@ class TensorDataModule(LightningDataModule):
     @property
     def num_outputs(self) -> int:
         """How many values a model's head gives: 1 if binary, else one per class or target."""
-        if self.task == "multiclass":
-            return self.num_classes
+        if self.task != "regression":
+            return self.num_classes if self.task == "multiclass" else 1
         target = self.splits["train"][1]
         return target.shape[1] if target.ndim > 1 else 1
 

@@ -31,7 +31,7 @@ class TensorBatches:
         batch_size: Examples in a batch, on each rank.
         shuffle: Draw a new order every epoch.
         replacement: Draw examples with replacement instead of permuting them. Implies `shuffle`.
-        join_single: Let a last batch of one example join the batch before it: batch normalisation
+        join_single: Let a last batch of one example join the batch before it: batch normalization
             cannot train on one example.
         pad: Pad to equal lengths on every rank by repeating the first examples of the epoch.
         seed: Seed of the order.

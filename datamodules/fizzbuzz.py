@@ -22,6 +22,8 @@ class FizzBuzz(TensorDataModule):
         shuffle: Draw a new order every epoch.
     """
 
+    origin = "exact"
+
     def __init__(
         self,
         val_size: int | float = 100,
@@ -36,6 +38,11 @@ class FizzBuzz(TensorDataModule):
     def class_names(self) -> list[str]:
         """What to say; `number` stands for the number itself."""
         return ["number", "fizz", "buzz", "fizzbuzz"]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The digits of one number."""
+        return (NUM_BITS,)
 
     def load_splits(self) -> dict[str, Split]:
         """Encode the numbers and split validation out of train."""

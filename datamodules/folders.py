@@ -17,7 +17,7 @@ def data_folder(data_dir: str | None) -> tuple[Path, str]:
     Returns:
         The folder, and `--data.data_dir` or `ZOO_DATA_DIR`. The latter is empty where nobody named
         a folder, so that it is `data` below the working directory: only there may data that are
-        not found be drawn or made by formula instead.
+        not found be replaced by synthetic ones.
 
     Raises:
         UserError: If the name is empty, or holds a `~` that stands for no home.

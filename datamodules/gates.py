@@ -32,6 +32,7 @@ class LogicGate(TensorDataModule):
     """
 
     task: Task = "binary"
+    origin = "exact"
 
     def __init__(
         self,
@@ -53,6 +54,11 @@ class LogicGate(TensorDataModule):
     def class_names(self) -> list[str]:
         """The gate's outputs."""
         return ["0", "1"]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Two inputs."""
+        return (2,)
 
     def load_splits(self) -> dict[str, Split]:
         """Write the table down."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
@@ -30,7 +31,7 @@ DOWNLOAD_TIMEOUT_S = 20
 
 
 class SyntheticDataWarning(UserWarning):
-    """The images are synthetic: results say nothing about the real dataset."""
+    """The data are synthetic: results on them say nothing about the real ones."""
 
 
 class UnpublishedDataWarning(UserWarning):
@@ -108,6 +109,7 @@ class ImageDataModule(TensorDataModule):
         self.positive_classes = positive_classes
         self.unpublished_files: list[str] = []
         self.checksums: dict[str, str] = {}
+        self._why_no_download = ""
 
     @property
     def task(self) -> Task:  # type: ignore[override]
@@ -138,6 +140,11 @@ class ImageDataModule(TensorDataModule):
         """Pixel scale: bytes become 0-1, then `(x - mean) / std`."""
         mean, std = self.pixel_mean_and_std if self.normalize else (0.0, 1.0)
         return {"kind": "pixels", "mean": mean, "std": std}
+
+    def prepare_data(self) -> None:
+        """Download what is missing; a Trainer asks for that in one process of each machine."""
+        if self._splits is None and self.source != "synthetic" and not self._complete():
+            self._why_no_download = self._download()
 
     def load_splits(self) -> dict[str, Split]:
         """Find, download or make the images, then split validation out of train."""
@@ -177,10 +184,10 @@ class ImageDataModule(TensorDataModule):
     def _load(self) -> tuple[Split, Split]:
         if self.source == "synthetic":
             return self._synthetic("--data.source synthetic asks for them")
-        reason = ""
-        if not self._complete():
-            reason = self._download()
-        if not reason:
+        if self.trainer is None:  # which would have asked for it already
+            self.prepare_data()
+        reason = self._why_no_download or "the process that downloads has none"
+        if self._complete():
             self.origin = "real"
             return self._read("train"), self._read("test")
         if self.source == "real" or self.data_dir_named_by:
@@ -247,11 +254,17 @@ class ImageDataModule(TensorDataModule):
         from torchvision import datasets
 
         raw = self.data_dir / self.name / "raw"
+        lock = raw / ".downloading"
         timeout = socket.getdefaulttimeout()
         made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             raw.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=raw) as folder:
+            with (
+                FileLock(lock),  # processes that no Trainer has started
+                tempfile.TemporaryDirectory(dir=raw) as folder,
+            ):
+                if self._complete():
+                    return ""
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
                 with contextlib.redirect_stdout(io.StringIO()):
                     getattr(datasets, self.name)(folder, download=True)
@@ -267,12 +280,13 @@ class ImageDataModule(TensorDataModule):
                     f"missing, and cannot be downloaded ({first_line(error)}). Add it, or pass "
                     "--data.source synthetic."
                 ) from error
-            for folder in made:
-                with contextlib.suppress(OSError):  # leave no empty folder of ours behind
-                    folder.rmdir()
             return " ".join(str(error).split())[:200]
         finally:
             socket.setdefaulttimeout(timeout)
+            with contextlib.suppress(OSError):  # leave no empty folder of ours behind
+                lock.unlink(missing_ok=True)
+                for empty in made:
+                    empty.rmdir()
         return ""
 
     def _read(self, split: str) -> Split:

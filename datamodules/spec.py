@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class DataSpec:
     task: Task = "multiclass"
     num_outputs: int = 10
     class_names: Sequence[str] | None = None
-    preprocessing: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
+    preprocessing: dict[str, Any] = field(default_factory=lambda: {"kind": "none"})
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -93,7 +93,7 @@ class DataSpec:
 
     def names_for(self, own: list[str]) -> list[str]:
         """Return the classes in the network's order: its own, or those of data if it names none."""
-        return own if self.class_names is None else self.class_names
+        return own if self.class_names is None else list(self.class_names)
 
     def numbers_of(self, own: list[str]) -> np.ndarray:
         """Return the number that each class of the data has with the network.
@@ -129,9 +129,9 @@ class DataSpec:
         return np.array([self.class_names.index(name) for name in own], dtype=np.int64)
 
     @classmethod
-    def of(cls, described: "DataSpec | Mapping[str, Any]") -> Self:
+    def of(cls, described: "DataSpec | Mapping[str, Any]") -> "DataSpec":
         """Return a spec of plain values, as weights and checkpoints hold them."""
-        if isinstance(described, cls):
+        if isinstance(described, DataSpec):
             return described
         if unknown := set(described) - set(cls.__dataclass_fields__):
             raise UserError(f"Data are not described by {', '.join(sorted(unknown))}.")
@@ -171,6 +171,6 @@ def other_task(is_regression: bool, own: list[str]) -> str:
     return "The network tells classes apart; the target of these data is a quantity."
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names in a row, the first ten of many."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

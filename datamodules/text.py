@@ -15,6 +15,7 @@ from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
 from datamodules.folders import checksums_of, expand_home
 from datamodules.following import UnlikeTrainingWarning
+from datamodules.images import SyntheticDataWarning
 from datamodules.spec import DataSpec
 from datamodules.tabular.dialect import refuse_other_formats
 from datamodules.tabular.sources import head
@@ -31,7 +32,7 @@ class TextCSV(TensorDataModule):
     Without a file it writes its own film reviews, so that a sentiment network runs anywhere.
 
     Args:
-        path: A CSV file with a header. Default: generated reviews.
+        path: A CSV file with a header. Default: synthetic reviews.
         text: The column with the sentences.
         label: The column with the labels.
         max_length: Words after which a sentence is cut off.
@@ -40,7 +41,7 @@ class TextCSV(TensorDataModule):
         val_size: Sentences held out for validation, as a number or a fraction.
         test_size: Sentences held out for the test, as a number or a fraction.
         batch_size: Sentences in a training batch.
-        seed: Seed of the splits, and of the generated reviews.
+        seed: Seed of the splits, and of the synthetic reviews.
         shuffle: Draw a new order every epoch.
     """
 
@@ -70,7 +71,7 @@ class TextCSV(TensorDataModule):
         self.vocabulary_size = vocabulary_size
         self.embedding_dim = embedding_dim
         self.val_size, self.test_size = val_size, test_size
-        self.origin = "real" if path else "generated"
+        self.origin = "real" if path else "synthetic"
         self._class_names: list[str] = []
         self._vocabulary: list[str] = []
         self._max_length = max_length
@@ -111,7 +112,16 @@ class TextCSV(TensorDataModule):
         """
         if self._expected is not None:
             self._expected.require("tokens")
-        frame = self._read(self.path) if self.path else generated_reviews(4000, self.seed)
+        if self.path:
+            frame = self._read(self.path)
+        else:
+            warnings.warn(
+                "These are synthetic film reviews, as no --data.path is given. Metrics on them say "
+                "nothing about real sentences. For real ones pass --data.path FILE.",
+                SyntheticDataWarning,
+                stacklevel=2,
+            )
+            frame = synthetic_reviews(4000, self.seed)
         names = sorted(frame["label"].unique())
         if len(names) < 2 and self._expected is None:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
@@ -144,7 +154,7 @@ class TextCSV(TensorDataModule):
         if sum(strange) > MANY_UNKNOWN * total:
             whole = sum(count == len(s) for count, s in zip(strange, words, strict=True))
             warnings.warn(
-                f"{self.path or 'The generated reviews'}: the network does not know "
+                f"{self.path or 'The synthetic reviews'}: the network does not know "
                 f"{sum(strange):,} of {total:,} words; of {whole:,} of {len(words):,} sentences it "
                 "knows none.",
                 UnlikeTrainingWarning,
@@ -199,7 +209,7 @@ BAD = ("dull", "tedious", "clumsy", "shallow", "dreadful", "boring", "awful")
 CLOSINGS = ("I saw it on a Sunday.", "My friends came along.", "It lasts two hours.", "")
 
 
-def generated_reviews(count: int, seed: int) -> pd.DataFrame:
+def synthetic_reviews(count: int, seed: int) -> pd.DataFrame:
     """Write film reviews in which `not`, and the last of two opinions, turn the sentiment."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "reviews"))
 

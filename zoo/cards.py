@@ -38,7 +38,7 @@ class Card:
         parameters: How many numbers learn.
         input_shape: Shape of one raw example.
         class_names: Names of the classes, in the order of the logits.
-        dataset: Name and origin (`real`, `synthetic`, `generated`) of the data, and the files that
+        dataset: Name and origin (`real`, `exact`, `synthetic`) of the data, and the files that
             are not the published ones of their name, if any.
         files: MD5 of what is in each of the data's files, by its name.
         split_sizes: Examples in train, val and test.
@@ -96,6 +96,8 @@ def read_card(path: Path) -> Card:
         content = json.loads(path.read_text("utf-8"))
         if "licence" in content:  # so it was called before version 0.2
             content["license"] = content.pop("licence")
+        if (content.get("dataset") or {}).get("origin") == "generated":
+            content["dataset"]["origin"] = "exact"
         words = {word: float(word.replace(".", "")) for word in (".nan", ".inf", "-.inf")}
         metrics = content.get("metrics", {}).items()
         content["metrics"] = {key: words.get(value, value) for key, value in metrics}

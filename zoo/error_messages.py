@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from zoo.errors import nearest
 
@@ -34,6 +34,24 @@ def in_one_sentence(message: str, options: Iterable[str]) -> str:
         if sentence := explain(key, given, problem):
             return sentence
     return _wrong_type(key, given, problem)
+
+
+def why_not_made(message: str) -> str:
+    """Return why an object that the settings describe cannot be made: a logger without its package.
+
+    Args:
+        message: jsonargparse's message, or that of the object's class.
+    """
+    if errors := re.search(r"Errors:\s*- (.*?)(?:\n  - |\nGiven value|$)", message, re.DOTALL):
+        problem = errors.group(1)
+    else:
+        problem = message
+    problem = re.sub(r"Problem with given class_path '[\w.]+':\s*", "", problem)
+    class_path = re.search(r"class_path[= ]'([\w.]+)'", message)
+    name = class_path.group(1).rpartition(".")[2] if class_path else "What the settings describe"
+    if requirement := re.search(r"Requirement '(.+?)' not met", problem):
+        return f"{name} needs {requirement.group(1)}: pip install '{requirement.group(1)}'."
+    return f"{name} cannot be made: {_plain(problem)}"
 
 
 def _no_option(option: str, options: list[str]) -> str:
@@ -86,9 +104,9 @@ def _wrong_choice(key: str, given: str, problem: str) -> str | None:
 
 def _unknown_class(key: str, given: str, problem: str) -> str | None:
     found = re.search(r"Expected a path but (\S+) either not accessible", problem)
-    if not found or key not in ("optimizer", "lr_scheduler", "trainer.callbacks"):
-        return None
     names = [c.__name__ for c in _classes(key)]
+    if not found or not names:
+        return None
     close = nearest(found.group(1), names)
     advice = f" Did you mean {' or '.join(close)}?" if close else " Give its full dotted path."
     return f"--{key}: there is no class '{found.group(1)}'.{advice}"
@@ -112,15 +130,19 @@ def _plain(problem: str) -> str:
     return " ".join(problem.split())[:400]
 
 
-def _classes(key: str) -> list[Callable]:
+def _classes(key: str) -> list[type]:
     """Return the classes that an option such as `--optimizer` takes by their bare names."""
     import torch
     from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.profilers import Profiler
 
     bases = {
         "optimizer": torch.optim.Optimizer,
         "lr_scheduler": torch.optim.lr_scheduler.LRScheduler,
         "trainer.callbacks": Callback,
+        "trainer.logger": Logger,
+        "trainer.profiler": Profiler,
     }
     found, open_ = [], [bases[key]] if key in bases else []
     while open_:

@@ -17,6 +17,9 @@ from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.tasks import build_task
 
+#: What DistributedDataParallel and torch.compile put before the names of all parameters.
+WRAPPERS = ("module.", "_orig_mod.")
+
 
 class Network(LightningModule):
     """A backbone and a head, with its task and its way of reading raw input.
@@ -136,6 +139,25 @@ class Network(LightningModule):
         """
         return self.task.predict(self(self.inputs_of(batch)), self.class_names)
 
+    def predict(self, data: Any) -> dict[str, Any]:
+        """Return what `predict_step` does, for data in memory.
+
+        Args:
+            data: Arrays or tensors (N, *input_shape); for a network of tables a DataFrame with its
+                columns, in any order, or what makes one; for one of texts, sentences.
+
+        Raises:
+            UserError: If the network cannot read them.
+        """
+        batch = preprocessing.as_batch(data, self.spec)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                return self.predict_step([move_data_to_device(batch, self.device)])
+        finally:
+            self.train(was_training)
+
     def inputs_of(self, batch: Any) -> Any:
         """Return what the network reads of a batch: all of it but the targets, if it has any.
 
@@ -246,13 +268,16 @@ class Network(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
-        prefixes = ("module.", "_orig_mod.")
-        plain = {}
-        for name, value in state_dict.items():
-            while name.startswith(prefixes):
-                name = name.partition(".")[2]
-            plain[name] = value
-        return super().load_state_dict(plain, *args, **kwargs)
+        own, loaded = self.state_dict(), state_dict
+        while loaded:
+            # A wrapper's name stands before all names; a network may have a `module` of its own.
+            wrapper = next(iter(loaded)).partition(".")[0] + "."
+            if wrapper not in WRAPPERS or not all(
+                name.startswith(wrapper) and name not in own for name in loaded
+            ):
+                break
+            loaded = {name.removeprefix(wrapper): value for name, value in loaded.items()}
+        return super().load_state_dict(loaded, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen."""

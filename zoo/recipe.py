@@ -26,11 +26,13 @@ DATAMODULES = {
     "fashion_mnist": "datamodules.FashionMNIST",
     "xor": "datamodules.LogicGate",
     "fizzbuzz": "datamodules.FizzBuzz",
-    "generated": "datamodules.Generated",
+    "blobs": "datamodules.GaussianBlobs",
     "csv": "datamodules.Tabular",
     "tabular": "datamodules.Tabular",
     "text": "datamodules.TextCSV",
 }
+#: What data were called before version 0.2.
+RENAMED = {"generated": "blobs"}
 #: The recipe's keys that name a class, and where a bare name is looked up.
 CLASS_KEYS = {
     "model": "",
@@ -116,6 +118,8 @@ def find_recipe(name: str) -> Recipe:
         recipe = read_recipe(path)
         may_name(vars(recipe), path.resolve().parent)
         return recipe
+    if name in RENAMED:
+        raise UserError(f"The data '{name}' are called '{RENAMED[name]}'.")
     path = RECIPES / f"{name.removesuffix('.documented')}.yaml"
     if path.parent != RECIPES or not path.is_file():
         raise unknown("model", name, list_models(), "`--list` shows them all.")

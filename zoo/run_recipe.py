@@ -18,6 +18,7 @@ from zoo.recipe import (
     CLASS_KEYS,
     DATAMODULES,
     RECIPES,
+    RENAMED,
     Recipe,
     find_recipe,
     list_models,
@@ -155,6 +156,8 @@ def other_data(chosen: str, recipe: Recipe) -> ClassSpec:
         UserError: If there are no such data.
     """
     arguments: dict[str, Any] = {}
+    if chosen in RENAMED:
+        raise UserError(f"--data {chosen} is called --data {RENAMED[chosen]}.")
     if chosen in DATAMODULES:
         class_path = DATAMODULES[chosen]
     elif Path(chosen).suffix.lower() in TABLE_SUFFIXES:

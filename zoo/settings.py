@@ -9,11 +9,12 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LRSchedulerTypeTuple
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
 from datamodules.memory import InMemory
 from zoo.classes import check_argument, check_spec, class_at
-from zoo.error_messages import in_one_sentence
+from zoo.error_messages import in_one_sentence, why_not_made
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
 from zoo.module import ZooModule
@@ -92,7 +93,12 @@ class Settings:
             raise UserError(
                 f"--seed must be between 0 and {2**32 - 1}, not {self.config.seed_everything}."
             )
-        self._made = self.parser.instantiate_classes(self.config)
+        try:
+            self._made = self.parser.instantiate_classes(self.config)
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(why_not_made(str(error))) from error
 
     def _build_parser(self, parser_class: type[Parser]) -> Parser:
         recipe = self.recipe

@@ -12,16 +12,16 @@ from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.following import encoding
-from datamodules.tabular import generated, leaks, profile, splits, statistics, store, targets
+from datamodules.tabular import leaks, profile, splits, statistics, store, synthetic, targets
 from datamodules.tabular.anomalies import warn
-from datamodules.tabular.build import Pass
 from datamodules.tabular.dialect import is_number
 from datamodules.tabular.encode import source_columns
-from datamodules.tabular.plan import Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile
 from datamodules.tabular.rows import Rows
+from datamodules.tabular.schema import SchemaRequest
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
+from datamodules.tabular.table_reader import TableReader
 
 # Above this share of one class, its share alone makes a fine accuracy.
 UNBALANCED = 0.8
@@ -42,7 +42,7 @@ class Tabular(TensorDataModule):
         task: `binary`, `multiclass` or `regression`. Default: two values are binary, texts or few
             whole numbers multiclass, anything else a regression.
         columns: Read these columns only.
-        drop: Leave these columns out, such as one that gives the target away.
+        drop: Leave these columns out, such as one that gives the target away: a name or a list.
         categorical: Read these columns as categories, even if they hold numbers.
         numeric: Read these columns as numbers; what is none counts as missing.
         header: `first` if the first line names the columns, `none` if columns are numbered from 0,
@@ -71,7 +71,7 @@ class Tabular(TensorDataModule):
         cache_dir: Folder of the cache. Default: `lightning-zoo/tables` in the user's cache folder.
         data_dir: Where relative paths are looked up besides the working directory. Default: the
             environment variable ZOO_DATA_DIR, else `data`.
-        source: `real` reads files only; `synthetic` makes a table by formula in place of one of the
+        source: `real` reads files only; `synthetic` makes a table in place of one of the
             built-in tables; `auto` does so, with a warning, if that file is not there and nobody
             named a folder for it.
         batch_size: Rows in a training batch; `auto` takes 8 to 1,024, growing with the table.
@@ -81,19 +81,19 @@ class Tabular(TensorDataModule):
 
     def __init__(
         self,
-        path: str | list[str] = generated.DEFAULT,
+        path: str | list[str] = synthetic.DEFAULT,
         target: str | int | list[str] | None = None,
         task: Literal["binary", "multiclass", "regression"] | None = None,
-        columns: list[str] | None = None,
-        drop: list[str] | None = None,
-        categorical: list[str] | None = None,
-        numeric: list[str] | None = None,
+        columns: list[str] | str | None = None,
+        drop: list[str] | str | None = None,
+        categorical: list[str] | str | None = None,
+        numeric: list[str] | str | None = None,
         header: Literal["auto", "first", "none"] = "auto",
         separator: str | None = None,
         decimal: str | None = None,
         thousands: str | None = None,
         encoding: str | None = None,
-        missing: list[str] | None = None,
+        missing: list[str] | str | None = None,
         bad_rows: Literal["error", "skip"] = "error",
         test_path: str | list[str] | None = None,
         val_path: str | list[str] | None = None,
@@ -131,7 +131,14 @@ class Tabular(TensorDataModule):
         named = [n for names in self.wanted.values() for n in _as_list(names)]
         expect = tuple(name for name in named if not name.lstrip("-").isdigit())
         self.read_options = ReadOptions(
-            separator, header, encoding, decimal, thousands, tuple(missing or ()), bad_rows, expect
+            separator,
+            header,
+            encoding,
+            decimal,
+            thousands,
+            tuple(_as_list(missing)),
+            bad_rows,
+            expect,
         )
         self.wanted_task, self.wanted_weights = task, class_weights
         self.val_split, self.test_split = val_split, test_split
@@ -189,7 +196,7 @@ class Tabular(TensorDataModule):
 
     @property
     def checksums(self) -> dict[str, str]:  # type: ignore[override]
-        """The MD5 of each file that the table was read from; none if it was made by formula."""
+        """The MD5 of each file that the table was read from; none if it is synthetic."""
         _ = self.splits
         return checksums_of(self.files) if self.origin == "real" else {}
 
@@ -266,7 +273,7 @@ class Tabular(TensorDataModule):
 
     def _table(self) -> Table:
         folders = [self.data_dir, self.data_dir / "csv"]
-        files, made = generated.locate(self.paths, folders, self.source, self.data_dir_named_by)
+        files, made = synthetic.locate(self.paths, folders, self.source, self.data_dir_named_by)
         self.origin = "synthetic" if made else "real"
         reading, network_reads = self.read_options, self._network_reads
         if network_reads is not None:
@@ -274,13 +281,13 @@ class Tabular(TensorDataModule):
             reading = replace(reading, expect=(*reading.expect, *names))
         wanted = {**self.wanted, "target": self._target_names()}
         if not wanted["target"]:
-            if self.paths["all"] != generated.DEFAULT:
+            if self.paths["all"] != synthetic.DEFAULT:
                 names = TableFile(files[0][1], self.read_options, check=False).columns
                 raise UserError(
                     f"Which column of {files[0][1]} is to be predicted? Say --data.target NAME; "
                     f"it has {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}."
                 )
-            wanted["target"] = [generated.TARGET]
+            wanted["target"] = [synthetic.TARGET]
         if network_reads is not None and not all(map(is_number, self._expected.class_names or [])):
             # Classes that are words: numbers among them, such as 007, are written as they are.
             wanted["categorical"] = [*wanted["categorical"], *wanted["target"]]
@@ -292,11 +299,11 @@ class Tabular(TensorDataModule):
         folder = (self.cache_dir or store.default_folder()) / store.key(state, options)
         if self.cache != "no" and (table := store.load(folder)) is not None:
             return table
-        one_pass = Pass(files, reading, Wanted(**wanted), network_reads)
-        expected = one_pass.expected_bytes
+        reader = TableReader(files, reading, SchemaRequest(**wanted), network_reads)
+        expected = reader.expected_bytes
         if self.cache == "yes" or (self.cache == "auto" and expected > store.CACHE_FROM):
-            return one_pass.run(store.CacheWriter(folder, expected, state))
-        return one_pass.run(store.MemoryWriter())
+            return reader.run(store.CacheWriter(folder, expected, state))
+        return reader.run(store.MemoryWriter())
 
     def _target_names(self) -> list[str]:
         """Return what the user named; the network's targets if that is nothing or the same ones."""

@@ -15,7 +15,7 @@ ROLE_WORDS = {
 }
 
 
-def hold_out(
+def hold_out_in_proportion(
     pool: np.ndarray, size: int | float, classes: np.ndarray | None, seed: int, option: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows at random into kept and held-out ones, both ascending.
@@ -86,8 +86,8 @@ def _quota(sizes: np.ndarray, count: int) -> np.ndarray:
         if quota[i] < sizes[i] - 1:
             quota[i] += 1
     # Many classes of one row each: fill up from the largest ones.
-    while quota.sum() < count and (room := sizes - 1 - quota).max() > 0:
-        quota[room.argmax()] += 1
+    while quota.sum() < count and (left := sizes - 1 - quota).max() > 0:
+        quota[left.argmax()] += 1
     return quota
 
 
@@ -137,5 +137,7 @@ def make(
         if 0 < size < 1:  # of the pool as it was, so that 0.15 and 0.15 are equally large
             size = size * pool / len(train) if size * pool < len(train) else size
         strata = None if classes is None else classes[train]
-        rows["train"], rows[role] = hold_out(train, size, strata, seed + offset, f"{role}_split")
+        rows["train"], rows[role] = hold_out_in_proportion(
+            train, size, strata, seed + offset, f"{role}_split"
+        )
     return rows

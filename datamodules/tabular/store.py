@@ -5,7 +5,6 @@ import errno
 import hashlib
 import json
 import mmap
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from datamodules.errors import UserError
 
@@ -110,20 +110,20 @@ class CacheWriter:
 
     Args:
         folder: The cache's folder.
-        expected: Bytes that it will take, to see beforehand that there is room.
+        expected: Bytes that it will take, to see beforehand that it fits.
         files: The files that it is read from, as `fingerprint` gives them. Caches of what they
             were before, which nothing reads again, are removed when this one is complete.
 
     Raises:
-        UserError: If there is no room, or the folder cannot be written.
+        UserError: If the disk is full, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, expected: int, files: list[list[Any]]) -> None:
         self.folder, self.expected, self.files = folder, expected, files
-        with self._room():
+        with self._trouble_named():
             folder.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(folder.parent).free < expected:
-                raise OSError(errno.ENOSPC, "no room")
+                raise OSError(errno.ENOSPC, "full")
             self._temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
             self._open()
 
@@ -133,7 +133,7 @@ class CacheWriter:
 
     def write(self, rows: np.ndarray, targets: np.ndarray) -> None:
         """Add a chunk."""
-        with self._room():
+        with self._trouble_named():
             self._rows.write(np.ascontiguousarray(rows, dtype=np.float32).data)
             self._targets.write(np.ascontiguousarray(targets, dtype=np.float64).data)
 
@@ -144,7 +144,7 @@ class CacheWriter:
 
     def finish(self, description: dict[str, Any]) -> Table:
         """Put the cache in its place, in one step, and return the table."""
-        with self._room():
+        with self._trouble_named():
             self._close()
             meta = {**description, "report": asdict(description["report"]), "format": FORMAT}
             meta["files"] = self.files
@@ -171,7 +171,7 @@ class CacheWriter:
         self._targets.close()
 
     @contextlib.contextmanager
-    def _room(self) -> Any:
+    def _trouble_named(self) -> Any:
         try:
             yield
         except OSError as error:
@@ -180,8 +180,8 @@ class CacheWriter:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 free = shutil.disk_usage(_existing(self.folder)).free
                 trouble = (
-                    f"No room for the table's cache in {self.folder.parent}: it takes about "
-                    f"{self.expected >> 20} MB and {free >> 20} MB are free. Make room"
+                    f"No space for the table's cache in {self.folder.parent}: it takes about "
+                    f"{self.expected >> 20} MB and {free >> 20} MB are free. Free some"
                 )
             else:
                 trouble = (
@@ -211,14 +211,8 @@ def _existing(path: Path) -> Path:
 
 
 def default_folder() -> Path:
-    """Return the user's cache folder for tables (`$XDG_CACHE_HOME`, else `~/.cache`)."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:  # no home folder
-            base = Path(tempfile.gettempdir())
-    return base / "lightning-zoo" / "tables"
+    """Return the folder for tables in the user's cache folder."""
+    return user_cache_path("lightning-zoo", appauthor=False) / "tables"
 
 
 def fingerprint(files: list[Path]) -> list[list[Any]]:
@@ -265,14 +259,16 @@ def _map(path: Path, dtype: type, width: int) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="c").reshape(-1, width)
 
 
-def _table(rows: np.ndarray, targets: np.ndarray, meta: dict[str, Any], mapped: bool = False):
+def _table(
+    rows: np.ndarray, targets: np.ndarray, meta: dict[str, Any], mapped: bool = False
+) -> Table:
     report = meta["report"]
     report = Report(**report) if isinstance(report, dict) else report
     return Table(rows, targets, mapped=mapped, **{**meta, "report": report})
 
 
 def release(rows: np.ndarray) -> None:
-    """Give mapped pages back to the system, which keeps them as long as it has room."""
+    """Give mapped pages back to the system, which keeps them as long as nothing else needs them."""
     mapped = rows
     while mapped is not None and not isinstance(mapped, mmap.mmap):
         mapped = getattr(mapped, "_mmap", None) or getattr(mapped, "base", None)

@@ -14,6 +14,7 @@ from datamodules.tabular.store import Table
 # Whole numbers with at most so many different values are classes; more are quantities.
 FEW = 20
 BLOCK = 1 << 18
+# More classes than that are texts, or a quantity.
 MAX_CLASSES = 1_000
 TASKS = ("binary", "multiclass", "regression")
 # A network and its metrics have single precision: sums of squares end at 3e38 and begin at 1e-38,

@@ -48,7 +48,7 @@ def networks_table() -> str:
 
 def _row(name: str, recipe: Recipe, card: Card | None) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a count of parameters may rest on generated data
+        warnings.simplefilter("ignore")  # a count of parameters may rest on synthetic data
         parameters = sum(p.numel() for p in create_model(name).parameters())
     measured = [""] * 4
     if card:

@@ -3,7 +3,7 @@
 `compare`: our strong default beside scikit-learn's models. Every table is split 70 / 15 / 15 with
 five seeds. `tabular_mlp.tuned` trains on the first part and selects its weights on the second;
 scikit-learn's models, at their defaults in the usual pipeline, train on both. All are measured on
-the third. The published tables are looked up in $ZOO_DATA_DIR; three more are made by formula.
+the third. The published tables are looked up in $ZOO_DATA_DIR; three more are synthetic.
 Needs scikit-learn, which nothing else here does.
 
 `speed`: writes a CSV of 17 mixed columns, reads it, reads its cache, and compares an epoch of

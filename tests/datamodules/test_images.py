@@ -3,11 +3,14 @@
 import gzip
 import hashlib
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torchvision import datasets
 
 from datamodules import MNIST, FashionMNIST, UserError
@@ -336,6 +339,42 @@ def test_a_download_fills_in_what_is_missing_and_touches_nothing_else(
     assert data.origin == "real"
     assert {name: (folder / name).lstat().st_mtime_ns for name in NAMES[:3]} == kept
     assert sorted(p.name for p in (folder / "FashionMNIST" / "raw").iterdir()) == [NAMES[3]]
+
+
+def test_of_several_processes_one_downloads(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[str] = []
+
+    def download(root: str, download: bool) -> None:
+        downloads.append(root)
+        time.sleep(0.2)  # the others come meanwhile
+        raw = Path(root, "MNIST", "raw")
+        raw.mkdir(parents=True)
+        for name in NAMES:
+            (raw / name).symlink_to(published / name)
+
+    monkeypatch.setattr(datasets, "MNIST", download)
+    processes = [MNIST(data_dir=str(tmp_path)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda data: data.prepare_data(), processes))
+    assert len(downloads) == 1
+    assert all(data.splits and data.origin == "real" for data in processes)
+
+
+def test_a_trainer_lets_its_first_process_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prepare_data` is called there alone; `setup` everywhere."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a second process downloads")
+
+    monkeypatch.setattr(datasets, "MNIST", fail)
+    data = MNIST(data_dir=str(tmp_path))
+    data.trainer = Trainer(logger=False, accelerator="cpu")
+    with pytest.raises(UserError, match="the process that downloads has none"):
+        data.setup("fit")
 
 
 def test_a_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_the_users_word_on_columns(table, people):
     assert set(kinds(table(people, "left", columns=["age", "plan"]))) == {"age", "plan"}
 
 
+def test_one_column_needs_no_list(table, people):
+    options = {"categorical": "age", "drop": "income", "numeric": "person_id", "missing": "gone"}
+    listed = table(people, "left", **{key: [name] for key, name in options.items()})
+    assert table(people, "left", **options).preprocessing == listed.preprocessing
+    assert set(kinds(table(people, "left", columns="plan"))) == {"plan"}
+
+
 @pytest.mark.parametrize(
     ("form", "parts"),
     [
@@ -134,7 +141,7 @@ def test_class_weights(table, people):
 def test_the_embedded_default_says_that_it_is_made_by_formula(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data = Tabular()
-    with pytest.warns(UserWarning, match="made by formula"):
+    with pytest.warns(UserWarning, match="is synthetic"):
         data.setup()
     assert data.origin == "synthetic"
     assert data.class_names == ["no", "yes"]
@@ -174,7 +181,7 @@ def test_a_folder_that_somebody_names_never_falls_back_on_a_table_made_by_formul
     assert f"There is no water_potability.csv in '{folder}', which {named_by} names" in str(
         caught.value
     )
-    with pytest.warns(UserWarning, match="made by formula"):  # unless it is asked for
+    with pytest.warns(UserWarning, match="is synthetic"):  # unless it is asked for
         Tabular("water_potability.csv", "Potability", source="synthetic", **options).setup()
 
 

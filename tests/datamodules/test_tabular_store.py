@@ -179,7 +179,7 @@ def test_no_room_for_the_cache(file, tmp_path, monkeypatch):
     usage = store.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=10))
     message = refusal(file(GOOD), cache="yes", cache_dir=str(tmp_path / "cache"))
-    assert "No room for the table's cache" in message
+    assert "No space for the table's cache" in message
     assert "--data.cache_dir" in message
     assert "--data.cache no" in message
 
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_while_the_cache_is_written(file, tmp_path):
     # /dev/full answers every write with "no space left on device".
     writer = store.CacheWriter(tmp_path / "cache" / "t", 10, [])
     writer._rows = open("/dev/full", "wb", buffering=0)  # noqa: SIM115, PTH123
-    with pytest.raises(UserError, match="No room"):
+    with pytest.raises(UserError, match="No space"):
         writer.write(np.zeros((2, 2), np.float32), np.zeros((2, 1)))
     assert list((tmp_path / "cache").iterdir()) == []
 

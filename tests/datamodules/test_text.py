@@ -29,9 +29,9 @@ def test_ids_are_padded_behind_the_last_word_and_cut_off() -> None:
     assert ids.dtype == torch.int64
 
 
-def test_generated_reviews_are_there_without_a_file() -> None:
+def test_synthetic_reviews_are_there_without_a_file() -> None:
     data = TextCSV()
-    assert data.origin == "generated"
+    assert data.origin == "synthetic"
     assert (data.task, data.num_outputs) == ("binary", 1)
     assert data.class_names == ["negative", "positive"]
     sizes = [len(x) for x, _ in data.splits.values()]

@@ -12,7 +12,7 @@ from zoo import UserError
 
 def test_the_table_of_networks_is_up_to_date() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a count of parameters may rest on generated data
+        warnings.simplefilter("ignore")  # a count of parameters may rest on synthetic data
         table = networks_table()
 
     assert table in README.read_text("utf-8"), "run: python scripts/maintain/readme.py"

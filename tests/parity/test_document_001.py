@@ -11,7 +11,7 @@ from quick import fit, fit_recipe, linear_layers, network_and_data, share
 from torch import Tensor, nn
 
 import zoo
-from datamodules import Values
+from datamodules import InlineData
 from datamodules.spec import DataSpec
 from zoo.architectures import FeedForward
 
@@ -65,7 +65,7 @@ def test_neuron_gives_eight() -> None:
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(5, 10), (10, 3)])
 def test_one_linear_layer_of_other_sizes(inputs: int, outputs: int) -> None:
-    data = Values(inputs=[[0.1] * inputs], targets=[[1.0] * outputs])
+    data = InlineData(inputs=[[0.1] * inputs], targets=[[1.0] * outputs])
     model = zoo.create_model("linear_regressor", datamodule=data)
     (layer,) = linear_layers(model)
     assert (layer.in_features, layer.out_features) == (inputs, outputs)

@@ -237,7 +237,7 @@ def test_a_checkpoint_opens_without_executing_anything(tmp_path: Path) -> None:
     fit.fit(model, datamodule=data)
     fit.save_checkpoint(tmp_path / "net.ckpt")
     content = torch.load(tmp_path / "net.ckpt", weights_only=True)
-    assert content["Numbers"]["origin"] == "generated"
+    assert content["Numbers"]["origin"] == "real"
     again = FeedForward.load_from_checkpoint(tmp_path / "net.ckpt", weights_only=True)
     x = data.splits["test"][0]
     assert torch.equal(again.eval()(x), model.eval()(x))

@@ -31,7 +31,7 @@ DATA: dict[str, dict[str, Any]] = {
     "fashion_mnist": {"source": "synthetic"},
     "xor": {},
     "fizzbuzz": {},
-    "generated": {"num_features": 12, "num_outputs": 3},
+    "blobs": {"num_features": 12, "num_outputs": 3},
     "csv": {"target": "kind"},
     "text": {"max_length": 12},
 }
@@ -135,7 +135,7 @@ def learn(model: zoo.ZooModule, x: torch.Tensor, y: torch.Tensor) -> tuple[list[
 @pytest.mark.parametrize(
     ("name", "data_name"),
     [("fashion_ffnn", "xor"), ("fashion_ffnn", "csv"), ("sentiment_bilstm", "mnist"),
-     ("conv_net", "fashion_mnist"), ("xor_mlp", "text"), ("mnist_lt3_ann", "generated")],
+     ("conv_net", "fashion_mnist"), ("xor_mlp", "text"), ("mnist_lt3_ann", "blobs")],
 )  # fmt: skip
 def test_data_by_name_on_the_command_line(
     name: str, data_name: str, folder: Path, run_cli: Callable
@@ -156,7 +156,7 @@ def test_data_by_name_on_the_command_line(
     [
         ("conv_net", "xor", "ConvNet reads images (channels, height, width), but these data have "
                             "the shape (2,)."),
-        ("mnist_lstm", "generated", "Recurrent reads sequences: images row by row, or text. "
+        ("mnist_lstm", "blobs", "Recurrent reads sequences: images row by row, or text. "
                                     "These data are single vectors of 10."),
     ],
 )  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_refusal_is_one_sentence_and_leaves_nothing_behind(
 def test_a_recipes_loss_gives_way_to_other_data(run_cli: Callable) -> None:
     """NLL is no loss of a binary task or a regression; one that the user asks for is refused."""
     short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2)
-    regression = ("--data", "generated", "--data.task", "regression")
+    regression = ("--data", "blobs", "--data.task", "regression")
     for name in ("fashion_ffnn", "sigmoid_neuron"):
         result = run_cli("fit", "--model", name, *regression, *short)
         assert result.status == 0, result.err

@@ -11,7 +11,8 @@ import torch
 
 from datamodules import Tabular
 from datamodules.spec import DataSpec
-from zoo import load_weights
+from datamodules.tabular.encode import encode_frame
+from zoo import UserError, load_weights
 from zoo.architectures import FeedForward
 from zoo.preprocessing import read_the_same
 from zoo.recipe import list_models
@@ -221,7 +222,7 @@ def test_the_profile_stands_in_tensorboard_as_text(run_cli, people, tmp_path):
 def test_recipes_for_tables_fit_their_embedded_default(name, monkeypatch, tmp_path):
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="made by formula"):
+    with pytest.warns(UserWarning, match="is synthetic"):
         model = create_model(name, datamodule=create_datamodule(name))
     assert model(model.example_input_array).shape == (2, 1)
 
@@ -229,7 +230,7 @@ def test_recipes_for_tables_fit_their_embedded_default(name, monkeypatch, tmp_pa
 def test_water_potability_is_the_documents_network(monkeypatch, tmp_path):
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="made by formula"):
+    with pytest.warns(UserWarning, match="is synthetic"):
         model = create_model("water_potability")
     shapes = [tuple(p.shape) for p in model.parameters()]
     assert shapes == [(2, 4), (2,), (1, 2), (1,)]
@@ -351,3 +352,44 @@ def test_json_is_refused_by_name(run_cli, weights, people, tmp_path, kind, name)
         assert ("lines=True" in result.err) == (kind == "lines")
     assert not (tmp_path / "o.csv").exists()
     assert not (tmp_path / "runs").exists()
+
+
+# Data in memory
+
+
+def test_arrays_and_tensors_in_memory() -> None:
+    model = create_model("mnist_net", pretrained=True)
+    images = torch.randint(256, (5, 1, 28, 28), dtype=torch.uint8)
+    expected = model.predict_step(images)
+    for data in (images, images.numpy(), images[:, 0].numpy(), images.long(), images / 255):
+        found = model.predict(data)
+        assert found["prediction"] == expected["prediction"]
+        torch.testing.assert_close(found["probabilities"], expected["probabilities"])
+    model.train()
+    assert model.predict(images)["prediction"] == expected["prediction"]
+    assert model.training
+    with pytest.raises(UserError, match=r"shape \(1, 28, 28\): .* have \(5, 20, 20\)"):
+        model.predict(torch.rand(5, 20, 20))
+    xor = create_model("xor_mlp", pretrained=True)
+    assert xor.predict([[0, 0], [0, 1], [1, 0], [1, 1]])["prediction"] == list("0110")
+
+
+def test_a_dataframe_in_memory_is_read_as_its_file(people, weights, tmp_path):
+    model, frame = load_weights(weights), pd.read_csv(tmp_path / "people.csv")
+    found = model.predict(frame[sorted(frame.columns)].drop(columns="left"))
+    rows = encode_frame(frame, model.spec.preprocessing)
+    assert found["prediction"] == model.predict_step(rows)["prediction"]
+    assert model.predict(frame.to_dict("records"))["prediction"] == found["prediction"]
+    with pytest.raises(UserError, match="age"):
+        model.predict(frame.drop(columns="age"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sentences_in_memory() -> None:
+    model = create_model("sentiment_bilstm")
+    found = model.predict(["The film was superb.", "The plot was dull."])
+    assert set(found["prediction"]) <= {"negative", "positive"}
+    assert found["probabilities"].shape == (2, 2)
+    assert model.predict("The plot was dull.")["prediction"] == found["prediction"][1:]
+    with pytest.raises(UserError, match="reads sentences"):
+        model.predict([1, 2])

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from quick import data_of
 
 import zoo
+from datamodules import Tabular, TensorDataModule, TextCSV
 from zoo.classes import class_at
 from zoo.recipe import RECIPES, Recipe, find_recipe, read_yaml
 
@@ -197,14 +198,36 @@ def test_the_data_are_as_documented() -> None:
     assert find_recipe("fashion_ffnn").trainer["val_check_interval"] == 500
 
 
+@every_recipe
+def test_a_network_is_made_without_reading_data_that_say_what_they_are(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a table's columns and a text's words are in their files."""
+    recipe = find_recipe(name)
+    kind = class_at(recipe.data["class_path"])
+    if kind in (Tabular, TextCSV):
+        pytest.skip("what it is stands in its file")
+
+    def load_splits(self: TensorDataModule) -> None:
+        raise AssertionError(f"{name} reads its data")
+
+    expected = data_of(name).splits["train"][1]
+    monkeypatch.setattr(kind, "load_splits", load_splits)
+    model = zoo.create_model(name)
+    if expected.is_floating_point():
+        assert model.num_outputs == expected[0].numel()
+    else:
+        assert model.num_outputs > expected.max()
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_fit_works_without_a_network_and_without_warnings(name: str, run_cli: Callable) -> None:
-    """`--model NAME --trainer.max_epochs 1`, cut short, on drawn or generated data."""
+    """`--model NAME --trainer.max_epochs 1`, cut short, on data that need no file."""
     arguments = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3]
     arguments += ["--trainer.val_check_interval", 1.0, "--trainer.check_val_every_n_epoch", 1]
     data = find_recipe(name).data["class_path"].rpartition(".")[2]
-    drawn = data in ("MNIST", "FashionMNIST", "Tabular")
-    if drawn:
+    drawn = data in ("MNIST", "FashionMNIST", "Tabular", "TextCSV")
+    if drawn and data != "TextCSV":
         arguments += ["--data.source", "synthetic", "--trainer.limit_test_batches", 1]
     result = run_cli("fit", "--model", name, *arguments)
     assert result.status == 0, result.err

@@ -338,7 +338,7 @@ def test_data_of_another_kind_are_refused(runs: Path, tmp_path: Path) -> None:
     for model, data, message in (
         (table, text, "reads tables, but these data are texts"),
         (table, MNIST(source="synthetic"), "reads tables, but these data are images"),
-        (table, zoo.create_datamodule("generated"), "reads tables, but these data are numbers"),
+        (table, zoo.create_datamodule("blobs"), "reads tables, but these data are numbers"),
         (
             digits,
             Tabular(str(runs / "people.csv"), "class"),
@@ -348,7 +348,7 @@ def test_data_of_another_kind_are_refused(runs: Path, tmp_path: Path) -> None:
         (digits, MNIST(source="synthetic", positive_classes=[1]), "does not know class 'not 1'"),
         (network(Numbers()), Numbers("binary"), "classes are a, b, c, in this order; .* no, yes"),
         (network(Numbers()), Numbers("regression"), "the target of these data is a quantity"),
-        (network(Numbers()), zoo.create_datamodule("generated"), r"shape \(5,\); .*\(10,\)"),
+        (network(Numbers()), zoo.create_datamodule("blobs"), r"shape \(5,\); .*\(10,\)"),
     ):
         with (
             pytest.raises(zoo.UserError, match=message),

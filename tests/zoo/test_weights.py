@@ -213,6 +213,22 @@ def test_weights_of_compiled_and_distributed_networks_load(prefix: str) -> None:
     assert torch.equal(model.eval()(x), network().eval()(x))
 
 
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
+def test_a_module_of_the_networks_own_keeps_its_name(wrapper: str) -> None:
+    class Mine(FeedForward):
+        def __init__(self) -> None:
+            super().__init__(DataSpec((4,), "multiclass", 3))
+            self.module = torch.nn.Linear(2, 2)
+
+    state = {f"{wrapper}{name}": value for name, value in Mine().state_dict().items()}
+    model = Mine()
+    model.load_state_dict(state)
+    assert torch.equal(model.module.weight, state[f"{wrapper}module.weight"])
+    own = {"module.weight": torch.zeros(2, 2)}
+    model.load_state_dict(own, strict=False)
+    assert not model.module.weight.any()
+
+
 def test_a_backbone_comes_with_its_head_only_for_the_same_classes(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     source = network(["a", "b", "c"])

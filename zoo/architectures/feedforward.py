@@ -35,7 +35,7 @@ def activation_layer(name: ActivationName, negative_slope: float = 0.01) -> nn.M
 
 
 class FeedForward(ZooModule):
-    """Linear layers with an activation, and on request normalisation and dropout, between them.
+    """Linear layers with an activation, and on request normalization and dropout, between them.
 
     Document 003, "Feedforward Neural Network" (class FeedForwardNN). The last hidden layer's
     output is the features; one linear layer on top of it is the head.
@@ -48,7 +48,7 @@ class FeedForward(ZooModule):
         num_hidden: Number of hidden layers, if `hidden_dim` is one width; 0 makes it linear.
         activation: Activation of the hidden layers.
         negative_slope: Slope of `leaky_relu` below zero.
-        norm: Normalisation of the hidden layers: one for all, or a list with one for each.
+        norm: Normalization of the hidden layers: one for all, or a list with one for each.
         dropout: Share of the hidden units that are dropped out in training.
         output_dropout: Share of the outputs that are dropped out in training.
         layer_order: What follows each linear layer, in order.
@@ -83,7 +83,7 @@ class FeedForward(ZooModule):
         norms = norm if isinstance(norm, list) else [norm] * len(widths)
         if len(norms) != len(widths):
             raise UserError(
-                f"--model.norm names {len(norms)} normalisations for {len(widths)} hidden layers."
+                f"--model.norm names {len(norms)} normalizations for {len(widths)} hidden layers."
             )
         self.backbone = nn.Sequential(nn.Flatten())
         for width, norm_name in zip(widths, norms, strict=True):

@@ -30,7 +30,7 @@ class ExponentialMovingAverage(Callback):
     tenth of them until that is long enough. So nothing is left of the first weights, where 0.999
     alone leaves 96 % of them after 40 updates, and a long training ends with the usual average.
 
-    Buffers that are numbers, such as the statistics of batch normalisation, are averaged with the
+    Buffers that are numbers, such as the statistics of batch normalization, are averaged with the
     weights that they belong to. Weights of half precision are averaged in single precision: an
     update of a thousandth would be rounded away.
 

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--pretrained", action="store_true", help="only those with weights")
     chosen = parser.parse_args(argv)
     if chosen.model:
-        print(portrait(chosen.model))
+        print(describe(chosen.model))
     elif chosen.pretrained:
         print("\n".join(list_models(chosen.pattern, pretrained=True)))
     elif list_models(chosen.pattern):
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"No network's name matches '{chosen.pattern}'; without it all are listed.")
 
 
-def portrait(name: str) -> str:
+def describe(name: str) -> str:
     """Return what there is to know about one network, as text."""
     recipe = find_recipe(name)
     from zoo.cards import card_path, read_card
@@ -70,7 +70,7 @@ def pairings(name: str) -> list[str]:
 
     readable = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # data made by formula shows shapes as well as real data
+        warnings.simplefilter("ignore")  # synthetic data show shapes as well as real data
         for data in sorted(set(DATAMODULES) - {"tabular"}):
             try:
                 inspect.signature(class_at(DATAMODULES[data])).bind()

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -10,12 +9,13 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from datamodules.files import atomic_write
 from datamodules.folders import expand_home
 from zoo.cli import Trust
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
-    from zoo.module import ZooModule
+    from zoo.network import Network
 
 # Rows at a time: 20,000 of 100 features are 8 MB.
 CHUNK = 20_000
@@ -57,9 +57,7 @@ def main(argv: list[str]) -> None:
         print(f"{count:,} rows with predictions written to {chosen.output}", file=sys.stderr)
 
 
-def predict(
-    model: "ZooModule", source: Path, target: IO[str], name: str = "", **reading: Any
-) -> int:
+def predict(model: "Network", source: Path, target: IO[str], name: str = "", **reading: Any) -> int:
     """Write a table's rows with predictions, chunk by chunk.
 
     What the network reads otherwise than it is meant, such as a category that training did not
@@ -111,7 +109,7 @@ def predict(
     return count
 
 
-def _columns(predicted: dict[str, Any], model: "ZooModule", taken: set[str]) -> "dict[str, Any]":
+def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
     """Name the new columns: `prediction`, and `probability_CLASS` or one for each target."""
     values = predicted["prediction"]
     columns: dict[str, Any] = {}
@@ -165,21 +163,7 @@ def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
     if target.exists() and target.samefile(source):
         raise UserError(f"--output {target} is the input itself; name another file.")
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".predictions-")
-    except OSError as error:
-        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with atomic_write(target, "w", encoding="utf-8", newline="") as file:
             yield file
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
     except OSError as error:
         raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -115,6 +115,11 @@ def test_an_override_arrives(run_cli: Run, argv: list[str], path: str, value: ob
     assert found == value
 
 
+def test_a_batch_size_that_follows_a_table_is_not_for_other_data(run_cli: Run) -> None:
+    shown = settings(run_cli, "--model", "tabular_mlp.tuned", "--data", "mnist")
+    assert shown["data"]["init_args"]["batch_size"] == 64
+
+
 @pytest.mark.parametrize("argv", [["--lr_scheduler", "none"], ["--lr_scheduler=none"]])
 def test_a_schedule_can_be_taken_away(run_cli: Run, tmp_path: Path, argv: list[str]) -> None:
     recipe = tmp_path / "stepped.yaml"

@@ -38,6 +38,10 @@ def recipe(network: str) -> str:
         ([], "--model NAME is missing"),
         (["--data", "mnist"], "--model NAME is missing"),
         (["--model", "fashion_ffnn", "--data", "minst"], "Did you mean mnist"),
+        (
+            ["--model", "fashion_ffnn", "--data", "generated"],
+            "--data generated is called --data blobs",
+        ),
         (["--model", "fashion_ffnn", "--config", "none.yaml"], "none.yaml"),
         (["--model", "fashion_ffnn", "--model.hiden_dim", "3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--data.bath_size", "3"], "--data.batch_size"),
@@ -97,6 +101,21 @@ def recipe(network: str) -> str:
         (["--model", "fashion_ffnn", "--unfreeze_at_epoch", "2"], "unfreeze"),
         (["--model", "fashion_ffnn", "--trainer.default_root_dir", "list.yaml"], "list.yaml"),
         (["--model", "fashion_ffnn", "--trainer.callbacks+=EarlyStoping"], "EarlyStopping"),
+        (
+            ["--model", "fashion_ffnn", "--trainer.logger", "MLFlowLogger"],
+            "MLFlowLogger needs mlflow>=1.0.0: pip install 'mlflow>=1.0.0'.",
+        ),
+        (["--model", "fashion_ffnn", "--trainer.logger", "CSVLoger"], "Did you mean CSVLogger"),
+        (
+            [
+                "--model",
+                "fashion_ffnn",
+                "--trainer.callbacks+=EarlyStopping",
+                "--trainer.callbacks.monitor=loss/val",
+                "--trainer.callbacks.mode=least",
+            ],
+            "EarlyStopping cannot be made: `mode` can be min, max, got least",
+        ),
         (["--model", "no_class.yaml"], "Missing"),
         (["--model", "no_module.yaml"], "no_such_module"),
         (["--model", "no_dot.yaml"], "Mine"),

@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import binary_roc, multiclass_confus
 from zoo.callbacks.tensorboard.data import TestPredictions
 from zoo.callbacks.tensorboard.figures import (
     GREY,
-    class_colours,
+    class_colors,
     new_figure,
     plain_axes,
     shortened,
@@ -58,9 +58,9 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str) -> Figu
         dark = 0.6 * float(values.max())
         for row, column in values.nonzero().tolist():  # an empty cell is read faster than a zero
             value = float(values[row, column])
-            colour = "white" if value > dark else "black"
+            color = "white" if value > dark else "black"
             text = f"{value:,.0f}" if value >= 1 else "<1"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
     else:
         figure.colorbar(image, ax=axes, shrink=0.7)
     return figure
@@ -81,13 +81,13 @@ def draw_roc(writer: SummaryWriter, model: ZooModule, tested: TestPredictions, s
     figure = new_figure(7.6, 5.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-    for (index, name), colour in zip(classes, class_colours(len(classes)), strict=True):
+    for (index, name), color in zip(classes, class_colors(len(classes)), strict=True):
         truth, scores = tested.target == index, tested.scores[:, index].nan_to_num()
         if truth.any() and not truth.all():
             false_rate, true_rate, _ = binary_roc(scores, truth.int())
             area = float(torch.trapezoid(true_rate, false_rate))
             label = f"{area:.3f}  {shortened(name)}"
-            axes.plot(false_rate, true_rate, color=colour, linewidth=1.4, label=label)
+            axes.plot(false_rate, true_rate, color=color, linewidth=1.4, label=label)
     if len(axes.lines) == 1:
         return
     axes.set(xlabel="false positive rate", ylabel="true positive rate")

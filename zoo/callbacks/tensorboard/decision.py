@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.callbacks.tensorboard.data import CHUNK, Epoch, as_batch, on_cpu
-from zoo.callbacks.tensorboard.figures import class_colours, new_figure, shortened
+from zoo.callbacks.tensorboard.figures import class_colors, new_figure, shortened
 from zoo.module import ZooModule
 
 SIDE = 100
@@ -47,12 +47,12 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> F
     extent = (float(across[0]), float(across[-1]), float(up[0]), float(up[-1]))
     options = {"origin": "lower", "extent": extent, "aspect": "auto"}
     if task == "multiclass":
-        colours = class_colours(len(names))
+        colors = class_colors(len(names))
         values, label = given.argmax(dim=1), None
-        options |= {"cmap": ListedColormap(colours), "alpha": 0.45}
+        options |= {"cmap": ListedColormap(colors), "alpha": 0.45}
         options |= {"vmin": -0.5, "vmax": len(names) - 0.5, "interpolation": "nearest"}
     elif task == "binary":
-        colours = ["#2166ac", "#b2182b"]
+        colors = ["#2166ac", "#b2182b"]
         values, label = given.sigmoid(), f"probability of {names[1]}"
         options |= {"cmap": "RdBu_r", "vmin": 0, "vmax": 1}
     else:
@@ -66,10 +66,10 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> F
     if task == "regression":
         axes.scatter(x[:, 0], x[:, 1], c=target, norm=image.norm, edgecolors="white")
     else:
-        for index, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        for index, (name, color) in enumerate(zip(names, colors, strict=True)):
             some = x[target == index].T
             if some.numel():
-                axes.scatter(*some, s=60, color=[colour], edgecolors="white", label=name)
+                axes.scatter(*some, s=60, color=[color], edgecolors="white", label=name)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, frameon=False)
     columns = [c["name"] for c in model.spec.preprocessing.get("columns", [])]
     labels = columns if len(columns) == 2 else ["input 0", "input 1"]

@@ -27,10 +27,10 @@ def plain_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return a colour (red, green, blue) for each class; they repeat after twenty."""
-    colours = colormaps["tab10" if count <= 10 else "tab20"].colors
-    return [tuple(colours[i % len(colours)]) for i in range(count)]
+def class_colors(count: int) -> list[tuple[float, float, float]]:
+    """Return a color (red, green, blue) for each class; they repeat after twenty."""
+    colors = colormaps["tab10" if count <= 10 else "tab20"].colors
+    return [tuple(colors[i % len(colors)]) for i in range(count)]
 
 
 def columns_of(count: int) -> int:

@@ -40,7 +40,7 @@ def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) ->
     if is_image(feature_shape) and rows.shape[1] == torch.Size(feature_shape).numel():
         weight = weight.reshape(-1, *feature_shape)
     if weight.ndim == 4:
-        # Colours stand for signs, so of a colour image's channels the mean is drawn.
+        # Colors stand for signs, so of a color image's channels the mean is drawn.
         filters = weight[:FILTERS].mean(dim=1, keepdim=True)
         columns = columns_of(len(filters))
         grid = make_grid(filters, nrow=columns, padding=1, pad_value=float("nan"))[0]

@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from datamodules.batches import take
 from zoo.callbacks.tensorboard.data import TestPredictions, chunks, image_shape
-from zoo.callbacks.tensorboard.figures import class_colours
+from zoo.callbacks.tensorboard.figures import class_colors
 from zoo.module import ZooModule
 
 EXAMPLES = 1000
@@ -23,7 +23,7 @@ def write_features(
     """Write the features of 1,000 test examples for TensorBoard's PROJECTOR page.
 
     Their first 50 principal components, with true and predicted class as labels and a thumbnail in
-    the colour of its class: the page itself opens with "No color map", and cannot be told another.
+    the color of its class: the page itself opens with "No color map", and cannot be told another.
     """
     if tested.x is None:
         return
@@ -63,24 +63,24 @@ def label_table(model: ZooModule, tested: TestPredictions) -> tuple[list[str], l
 
 
 def thumbnails(model: ZooModule, x: Tensor, target: Tensor) -> Tensor:
-    """Return images (N, 3, S, S) from 0 to 1, in the colour of their class or value.
+    """Return images (N, 3, S, S) from 0 to 1, in the color of their class or value.
 
-    Examples that are no images are squares of their colour.
+    Examples that are no images are squares of their color.
     """
     if model.spec.task == "regression":
         values = target[:, 0]
         ranks = (values - values.amin()) / (values.amax() - values.amin()).clamp(min=1e-12)
-        colours = torch.tensor(colormaps["viridis"](ranks.numpy()))[:, :3].float()
+        colors = torch.tensor(colormaps["viridis"](ranks.numpy()))[:, :3].float()
     else:
-        colours = torch.tensor(class_colours(len(model.class_names)))[target.long()]
+        colors = torch.tensor(class_colors(len(model.class_names)))[target.long()]
     shape = image_shape(model)
     if shape is None:
-        return colours[:, :, None, None].expand(-1, 3, 8, 8)
+        return colors[:, :, None, None].expand(-1, 3, 8, 8)
     images = x.reshape(-1, *shape).float()
     images = images / (255 if images.max() > 1 else 1)
     height, width = shape[1:]
     side = max(height, width)
     images = pad(images, (0, side - width, 0, side - height))
-    # From the colour, where the image is black, to white.
-    images = 1 - (1 - images) * (1 - colours[:, :, None, None])
+    # From the color, where the image is black, to white.
+    images = 1 - (1 - images) * (1 - colors[:, :, None, None])
     return (images * (SHADES - 1)).round() / (SHADES - 1)

@@ -1,6 +1,5 @@
-"""Tables made by formula: the embedded default where no file is there, and trials of their own."""
+"""Synthetic tables: the embedded default where no file is there, and trials of their own."""
 
-import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -10,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from datamodules.errors import UserError
+from datamodules.files import atomic_write
 from datamodules.images import SyntheticDataWarning
 from datamodules.tabular.sources import find_files
 from datamodules.tabular.store import default_folder
 
 # What `--data tabular` reads if no path is given.
-DEFAULT = "generated_customers.csv"
+DEFAULT = "synthetic_customers.csv"
 TARGET = "churned"
 VERSION = 1
 
@@ -86,7 +86,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 def stand_in(
     path: str | list[str], folders: list[Path], source: str, named_by: str = ""
 ) -> Path | None:
-    """Return the table made by formula that stands in for a built-in table's file.
+    """Return the synthetic table that stands in for a built-in table's file.
 
     Args:
         path: What the user named.
@@ -117,13 +117,13 @@ def stand_in(
         which = "no --data.path says which table of" if path == DEFAULT else f"no {path} in"
         raise UserError(
             f"There is {which} '{folders[0]}', which {named_by} names. Give --data.path FILE "
-            "--data.target COLUMN; --data.source synthetic asks for a table made by formula."
+            "--data.target COLUMN; --data.source synthetic asks for a synthetic table."
         )
     reason = "--data.source synthetic asks for it" if source == "synthetic" else "no such file"
     if path == DEFAULT:
         reason = "no --data.path is given"
     warnings.warn(
-        f"This table is made by formula, it is not real data ({reason}). Metrics on it say nothing "
+        f"This table is synthetic, it is not real data ({reason}). Metrics on it say nothing "
         "about any real table. For a real one pass --data.path FILE --data.target COLUMN"
         + ("." if path == DEFAULT else f", or put {path} into a folder named by ZOO_DATA_DIR."),
         SyntheticDataWarning,
@@ -138,7 +138,7 @@ def locate(
     source: str,
     named_by: str = "",
 ) -> tuple[list[tuple[str, Path]], bool]:
-    """Return role and path of every file, and whether one was made by formula.
+    """Return role and path of every file, and whether one is synthetic.
 
     Args:
         paths: What the user named, by role; only `all` may be made.
@@ -158,16 +158,15 @@ def locate(
 
 def _write(name: str) -> Path:
     """Write a table once, in one step; where the cache folder is not writable, elsewhere."""
-    for folder in (default_folder() / f"generated-{VERSION}", Path(tempfile.mkdtemp())):
+    for folder in (default_folder() / f"synthetic-{VERSION}", Path(tempfile.mkdtemp())):
         file = folder / name
         try:
             if file.exists():
                 return file
             folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=folder)
-            os.close(handle)
-            TABLES[name]().to_csv(temporary, index=False)
-            return Path(temporary).replace(file)
+            with atomic_write(file, "w", encoding="utf-8", newline="") as opened:
+                TABLES[name]().to_csv(opened, index=False)
+            return file
         except OSError:
             continue
-    raise UserError("No folder to write a generated table to; set XDG_CACHE_HOME to one.")
+    raise UserError("No folder to write a synthetic table to; set XDG_CACHE_HOME to one.")

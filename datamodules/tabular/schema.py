@@ -13,7 +13,7 @@ from datamodules.tabular.reading import SAMPLE, ReadOptions, TableFile
 
 
 @dataclass
-class Wanted:
+class SchemaRequest:
     """What the user asks of the columns; an empty list leaves it to detection."""
 
     target: list[str]
@@ -24,13 +24,13 @@ class Wanted:
     split_column: str | None = None
 
 
-class Plan:
+class Schema:
     """The columns of a table and their kinds.
 
     Args:
         files: The table's files; the first one's columns and first rows decide.
         options: How they are read.
-        wanted: What the user asks of the columns; numbers become names.
+        request: What the user asks of the columns; numbers become names.
         preprocessing: That of the network which the table is read for, if it was made with another
             one: its columns are read then, as it reads them.
 
@@ -42,10 +42,10 @@ class Plan:
         self,
         files: list[TableFile],
         options: ReadOptions,
-        wanted: Wanted,
+        request: SchemaRequest,
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
-        self.file, self.options, self.wanted = files[0], options, wanted
+        self.file, self.options, self.request = files[0], options, request
         self.preprocessing = preprocessing
         self.names = self.file.columns
         self.dropped: dict[str, str] = {}
@@ -73,25 +73,25 @@ class Plan:
     @property
     def read(self) -> list[str]:
         """The columns that are read from every file."""
-        split = [self.wanted.split_column] if self.wanted.split_column else []
+        split = [self.request.split_column] if self.request.split_column else []
         return [*self.columns, *self.targets, *split]
 
     # What is asked of the columns
 
     def _resolve(self) -> None:
-        wanted = self.wanted
+        request = self.request
         for option in ("target", "categorical", "numeric", "drop", "columns"):
-            setattr(wanted, option, [self._column(n, option) for n in getattr(wanted, option)])
-        if wanted.split_column is not None:
-            wanted.split_column = self._column(wanted.split_column, "split_column")
-        for name in wanted.target:
+            setattr(request, option, [self._column(n, option) for n in getattr(request, option)])
+        if request.split_column is not None:
+            request.split_column = self._column(request.split_column, "split_column")
+        for name in request.target:
             if name in self.file.duplicates:
                 raise UserError(
                     f"The target '{name}' is the name of two columns of {self.file.path}; "
                     "rename one in the file."
                 )
         for one, other in (("numeric", "categorical"), ("target", "drop"), ("columns", "drop")):
-            if both := set(getattr(wanted, one)) & set(getattr(wanted, other)):
+            if both := set(getattr(request, one)) & set(getattr(request, other)):
                 raise UserError(
                     f"Column '{min(both)}' is in --data.{one} and in --data.{other}; "
                     "leave it out of one."
@@ -111,17 +111,17 @@ class Plan:
     # What the sample shows
 
     def _look(self) -> None:
-        wanted, file = self.wanted, self.file
-        keep = set(wanted.columns or self.names) - set(wanted.drop)
-        features = [n for n in self.names if n in keep and n not in wanted.target]
-        features = [n for n in features if n != wanted.split_column]
+        request, file = self.request, self.file
+        keep = set(request.columns or self.names) - set(request.drop)
+        features = [n for n in self.names if n in keep and n not in request.target]
+        features = [n for n in features if n != request.split_column]
         if self.preprocessing is not None:
             features = self._check_features(features)
-        read = [*features, *wanted.target]
+        read = [*features, *request.target]
         sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
         if sample is None or sample.empty:
             raise UserError(f"{file.path} has a header but no rows; name another file.")
-        self.targets = {name: self.kind(name, sample[name]) for name in wanted.target}
+        self.targets = {name: self.kind(name, sample[name]) for name in request.target}
         if self.preprocessing is not None:
             described = self.preprocessing["columns"]
             self.columns = {column["name"]: Column(**column) for column in described}
@@ -138,13 +138,13 @@ class Plan:
         for column in self.preprocessing["columns"]:
             name, kind = column["name"], column["kind"]
             if name not in features:
-                use = "the target" if name in self.wanted.target else "left out, or says the split"
+                use = "the target" if name in self.request.target else "left out, or says the split"
                 raise UserError(
                     f"The network reads column '{name}', which here is {use}: it cannot be tested "
                     f"on {self.file.path} like this."
                 )
             other = "numeric" if kind == "category" else "categorical"
-            if name in getattr(self.wanted, other):
+            if name in getattr(self.request, other):
                 raise UserError(
                     f"--data.{other} names '{name}', which the network reads as {kind}: leave it "
                     "out."
@@ -166,15 +166,15 @@ class Plan:
     def kind(self, name: str, cells: pd.Series) -> Column:
         """Tell a column's kind from cells, unless the user said it."""
         decimal, thousands = self.file.decimal, self.options.thousands or ""
-        if name in self.wanted.categorical:
+        if name in self.request.categorical:
             return Column(name, "category", forced=True)
-        if name in self.wanted.numeric:
+        if name in self.request.numeric:
             column = Column(name, "numeric", decimal=decimal, thousands=thousands, forced=True)
-            if name not in self.wanted.target:
+            if name not in self.request.target:
                 column.offset = kinds.infer(name, cells, decimal, thousands).offset
             return column
         column = kinds.infer(name, cells, decimal, thousands)
-        if name in self.wanted.target:
+        if name in self.request.target:
             if column.kind in ("boolean", "date"):
                 return Column(name, "category")  # class names stay as they are written
             column.offset = 0.0

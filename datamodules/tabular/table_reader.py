@@ -13,19 +13,19 @@ from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
 from datamodules.tabular.dialect import MISSING
 from datamodules.tabular.encode import encode_frame
-from datamodules.tabular.plan import Plan, Wanted
 from datamodules.tabular.reading import ReadOptions, TableFile, ahead
+from datamodules.tabular.schema import Schema, SchemaRequest
+from datamodules.tabular.targets import MAX_CLASSES
 
 # Categories with more values than this are texts or keys, which a network learns nothing from.
 MAX_CATEGORIES = 20_000
-MAX_CLASSES = 1_000
 
 
 class _Surprise(Exception):
     """A column is not what the sample showed: the pass begins again with what is known now."""
 
 
-class Pass:
+class TableReader:
     """Reads files into a table.
 
     The kinds of the columns are told from a sample. Should a later row contradict it (texts in a
@@ -34,7 +34,7 @@ class Pass:
     Args:
         files: Role (`all`, `train`, `val`, `test`) and path of every file.
         options: How to read them.
-        wanted: What the user asks of the columns.
+        request: What the user asks of the columns.
         preprocessing: That of the network which the table is read for, if it was made with another
             one. The rows are then what `encode_frame` gives.
     """
@@ -43,7 +43,7 @@ class Pass:
         self,
         files: list[tuple[str, Path]],
         options: ReadOptions,
-        wanted: Wanted,
+        request: SchemaRequest,
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
         self.fingerprint = store.fingerprint([path for _, path in files])
@@ -51,15 +51,15 @@ class Pass:
         self.missing = {*MISSING, *options.missing}
         self.files = [TableFile(path, options) for _, path in files]
         self.preprocessing = preprocessing
-        self.plan = Plan(self.files, options, wanted, preprocessing)
-        self.columns, self.targets = self.plan.columns, self.plan.targets
-        self.dropped = self.plan.dropped
-        self.split_column = wanted.split_column
+        self.schema = Schema(self.files, options, request, preprocessing)
+        self.columns, self.targets = self.schema.columns, self.schema.targets
+        self.dropped = self.schema.dropped
+        self.split_column = request.split_column
 
     @property
     def expected_bytes(self) -> int:
         """About how much the numbers will take."""
-        return sum(file.expected_rows for file in self.files) * (4 * len(self.plan.features) + 16)
+        return sum(file.expected_rows for file in self.files) * (4 * len(self.schema.features) + 16)
 
     # The pass
 
@@ -86,8 +86,8 @@ class Pass:
 
     def _begin(self) -> None:
         self.report = store.Report([str(file.path) for file in self.files])
-        self.report.columns = len(self.plan.names)
-        self.features, self.numeric = self.plan.features, self.plan.numeric
+        self.report.columns = len(self.schema.names)
+        self.features, self.numeric = self.schema.features, self.schema.numeric
         if self.preprocessing is not None:
             self.numeric = [entry["name"] for entry in self.preprocessing["numeric"]]
             categorical = [entry["name"] for entry in self.preprocessing["categorical"]]
@@ -105,7 +105,7 @@ class Pass:
 
     def _read(self, writer: Any) -> None:
         everything = {**self.columns, **self.targets}
-        names = self.plan.read
+        names = self.schema.read
         dtype = {
             name: "category"
             for name in names
@@ -210,7 +210,7 @@ class Pass:
 
     def _learn(self, column: Column, cells: pd.Series) -> None:
         """A column that was all missing so far shows its first values."""
-        learnt = self.plan.kind(column.name, cells.dropna().astype(str))
+        learnt = self.schema.kind(column.name, cells.dropna().astype(str))
         (self.columns if column.name in self.columns else self.targets)[column.name] = learnt
         raise _Surprise
 
@@ -261,7 +261,7 @@ class Pass:
             del self.columns[name]
             self.dropped[name] = f"has more than {MAX_CATEGORIES:,} different texts"
             if not self.columns:
-                raise self.plan.nothing_left()
+                raise self.schema.nothing_left()
             raise _Surprise
 
     # What is known after the pass
@@ -286,7 +286,7 @@ class Pass:
                     reason = f"looks like a key or free text ({count:,} different values)"
             elif rows >= 20 and column.kind == "numeric":
                 # A title such as "time" may count what matters; a first column without one, rows.
-                untitled = not self.files[0].has_header and name == self.plan.names[0]
+                untitled = not self.files[0].has_header and name == self.schema.names[0]
                 if self.consecutive[name] and (untitled or kinds.looks_like_key(name)):
                     reason = "counts the rows"
                 elif self.keys[name]:
@@ -295,7 +295,7 @@ class Pass:
                 self.dropped[name] = reason
         self.report.dropped = dict(self.dropped)
         if all(name in self.dropped for name in self.columns):
-            raise self.plan.nothing_left()
+            raise self.schema.nothing_left()
 
     def _describe(self) -> dict[str, Any]:
         targets = []
@@ -304,11 +304,11 @@ class Pass:
             if column.kind == "category":
                 described["values"] = list(self.vocabulary[column.name])
             targets.append(described)
-        self.report.notes += self.plan.notes
+        self.report.notes += self.schema.notes
         for file in self.files:
             self.report.notes += file.notes
         split, known = self.split_column, self.vocabulary
-        categories = {name: list(known.get(name, {})) for name in self.plan.categories}
+        categories = {name: list(known.get(name, {})) for name in self.schema.categories}
         if self.preprocessing is not None:
             self.report.dropped = dict(self.dropped)
             self.report.unlike_training = self.anomalies.lines()

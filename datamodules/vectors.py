@@ -1,4 +1,4 @@
-"""Generated vectors for the documents' small stacks, which they show without any data."""
+"""Vectors for the documents' small stacks, which they show without any data."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from datamodules.batches import derived_seed
 from datamodules.errors import UserError
 
 
-class Generated(TensorDataModule):
-    """Vectors from a formula: clusters to tell apart, or a smooth function to fit.
+class GaussianBlobs(TensorDataModule):
+    """Gaussian blobs to tell apart, or a smooth function of Gaussian vectors to fit.
 
     Classes are Gaussian clusters of standard deviation 1 around centres drawn with standard
     deviation `separation`; numbers are a linear function of the features plus a smaller tanh of
@@ -28,6 +28,8 @@ class Generated(TensorDataModule):
         seed: Seed of the formula and of the examples.
         shuffle: Draw a new order every epoch.
     """
+
+    origin = "exact"
 
     def __init__(
         self,
@@ -66,6 +68,11 @@ class Generated(TensorDataModule):
         """One vector."""
         return (self.num_features,)
 
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or numbers to predict; 1 if binary."""
+        return self.classes_or_outputs
+
     def load_splits(self) -> dict[str, Split]:
         """Draw the formula, then the examples."""
         # Not the seed itself: a network's weights are drawn from that one too, and would be
@@ -95,7 +102,7 @@ class Generated(TensorDataModule):
         return x, clean + noise
 
 
-class Values(TensorDataModule):
+class InlineData(TensorDataModule):
     """Numbers written out, such as a document's one example; the same for every split.
 
     Args:
@@ -107,6 +114,7 @@ class Values(TensorDataModule):
     """
 
     task: Task = "regression"
+    origin = "exact"
 
     def __init__(
         self,
@@ -129,6 +137,16 @@ class Values(TensorDataModule):
             if lengths == {0}:
                 raise UserError(f"The examples of --data.{option} have no numbers.")
         self.inputs, self.targets = inputs, targets
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The numbers of one example."""
+        return (len(self.inputs[0]),)
+
+    @property
+    def num_outputs(self) -> int:
+        """The numbers to predict."""
+        return len(self.targets[0])
 
     def load_splits(self) -> dict[str, Any]:
         """Make tensors of the numbers."""
