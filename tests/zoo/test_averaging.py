@@ -317,3 +317,9 @@ def test_the_checkpoint_after_the_end_has_the_weights_that_learned(tmp_path: Pat
     saved = checkpoint(tmp_path / "end.ckpt")
     assert_equal(saved["state_dict"], state(model))
     assert_equal(saved["current_model_state"], recorder.learning[-1])
+
+
+def test_a_checkpoint_of_the_end_still_ends_with_the_average(tmp_path: Path) -> None:
+    expected, _ = run(tmp_path / "whole")
+    found, _ = run(tmp_path / "again", go_on_from=tmp_path / "whole" / "last.ckpt")
+    assert_equal(state(found), state(expected))
