@@ -1,6 +1,7 @@
 """FizzBuzz: from a number's ten binary digits to number, fizz, buzz or fizzbuzz."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,11 @@ class FizzBuzz(TensorDataModule):
     def class_names(self) -> list[str]:
         """What to say; `number` stands for the number itself."""
         return ["number", "fizz", "buzz", "fizzbuzz"]
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Numbers are read as so many binary digits, lowest first."""
+        return {"kind": "none", "binary_digits": NUM_BITS}
 
     def load_splits(self) -> dict[str, Split]:
         """Encode the numbers and split validation out of train."""

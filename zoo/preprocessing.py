@@ -115,8 +115,8 @@ def build(preprocessing: dict[str, Any], input_shape: InputShape) -> nn.Module:
     """
     options = {k: v for k, v in preprocessing.items() if k not in ("kind", "target")}
     kind = preprocessing["kind"]
-    if kind == "pixels":
-        return Pixels(input_shape, **options)
+    if kind == "pixels":  # cropping and polarity are done to the file, before it is a tensor
+        return Pixels(input_shape, **{k: v for k, v in options.items() if k in ("mean", "std")})
     if kind == "tokens":
         options = {k: options[k] for k in ("vocabulary", "embedding_dim") if k in options}
         return Tokens(input_shape, **options)
