@@ -96,7 +96,7 @@ class ImageReader:
             if image.size != (width, height):
                 done.append(f"scaled to {width} x {height}")
         pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(pixels), ", ".join(done)
+        return pixels.copy(), ", ".join(done)
 
     def _to_drawing(self, image: Image.Image, found: "Drawing", done: list[str]) -> Image.Image:
         is_dark = found.is_dark
