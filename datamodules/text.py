@@ -124,8 +124,6 @@ class TextCSV(TensorDataModule):
             self._expected.require("tokens")
         frame, rows = self._frame_and_rows()
         names = sorted(frame["label"].unique())
-        if len(names) < 2 and self._expected is None:
-            raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
         number = {name: i for i, name in enumerate(names)}
         target = torch.tensor([number[name] for name in frame["label"]])
         if self._expected is not None:
@@ -146,6 +144,9 @@ class TextCSV(TensorDataModule):
     def _frame_and_rows(self) -> tuple[pd.DataFrame, dict[str, Tensor]]:
         """Return all sentences, and which of them train, validate and test."""
         frame = self._read(self.path) if self.path else generated_reviews(4000, self.seed)
+        names = sorted(frame["label"].unique())
+        if len(names) < 2 and self._expected is None:
+            raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
         train, rows = torch.arange(len(frame)), {}
         for split, seed in (("test", self.seed), ("val", derived_seed(self.seed, "val"))):
             path, size = self.split_paths[split], getattr(self, f"{split}_size")

@@ -113,7 +113,7 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
     if data.profile:
         print(data.profile)
     metrics, confusion = score(model, data, split)
-    print(f"\n{metrics_table({split: metrics})}")
+    print(f"\n{metrics_table({'all' if which == 'all of it' else split: metrics})}")
     if confusion is not None:
         print(f"\n{_confusion_table(confusion, model.class_names)}")
 
