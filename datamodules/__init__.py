@@ -9,6 +9,7 @@ from typing import Any
 _HOMES = {
     "MNIST": "images",
     "FashionMNIST": "images",
+    "ImageFiles": "image_files.datamodule",
     "LogicGate": "gates",
     "FizzBuzz": "fizzbuzz",
     "GaussianBlobs": "vectors",

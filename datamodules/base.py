@@ -92,6 +92,16 @@ class TensorDataModule(LightningDataModule):
         """How a model reads a raw batch, as plain JSON; it travels with the weights."""
         return {"kind": "none"}
 
+    @property
+    def profile(self) -> str:
+        """What was read, for a terminal; nothing where the name of the data says it all."""
+        return ""
+
+    @property
+    def profile_markdown(self) -> str:
+        """The profile for TensorBoard."""
+        return self.profile.replace("\n", "  \n")
+
     # What follows from it
 
     @property
@@ -156,10 +166,20 @@ class TensorDataModule(LightningDataModule):
         return self
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits, once for the network that a Trainer (which says a stage) has."""
+        """Load the splits, once for the network that a Trainer (which says a stage) has.
+
+        Before a training that is logged, print and log the profile of the data, if they have one.
+        """
         if stage is not None and self.trainer is not None:
             self.follow(self.trainer.lightning_module)
         _ = self.splits
+        if stage != "fit" or not self.profile or not self.trainer or not self.trainer.loggers:
+            return
+        if self.trainer.is_global_zero:
+            print(self.profile, flush=True)
+            for logger in self.trainer.loggers:
+                if hasattr(logger.experiment, "add_text"):
+                    logger.experiment.add_text("data/profile", self.profile_markdown)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint says about the data, and how far the training had read them.

@@ -1,6 +1,7 @@
 """FizzBuzz: from a number's ten binary digits to number, fizz, buzz or fizzbuzz."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ class FizzBuzz(TensorDataModule):
     def input_shape(self) -> tuple[int, ...]:
         """The digits of one number."""
         return (NUM_BITS,)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Numbers are read as so many binary digits, lowest first."""
+        return {"kind": "none", "binary_digits": NUM_BITS}
 
     def load_splits(self) -> dict[str, Split]:
         """Encode the numbers and split validation out of train."""

@@ -71,6 +71,8 @@ class ImageDataModule(TensorDataModule):
     published_md5: ClassVar[dict[str, tuple[str, str]]]
     #: Of the published training images, scaled to 0-1.
     pixel_mean_and_std: tuple[float, float]
+    #: How pictures in files become like these, as `datamodules.image_files.cropping` names it.
+    reading: ClassVar[dict[str, str]]
 
     def __init__(
         self,
@@ -139,7 +141,7 @@ class ImageDataModule(TensorDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Pixel scale: bytes become 0-1, then `(x - mean) / std`."""
         mean, std = self.pixel_mean_and_std if self.normalize else (0.0, 1.0)
-        return {"kind": "pixels", "mean": mean, "std": std}
+        return {"kind": "pixels", "mean": mean, "std": std, **self.reading}
 
     def prepare_data(self) -> None:
         """Download what is missing; a Trainer asks for that in one process of each machine."""
@@ -328,6 +330,7 @@ class MNIST(ImageDataModule):
         "test": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
     }
     pixel_mean_and_std = (0.1307, 0.3081)
+    reading: ClassVar = {"crop": "mass", "polarity": "light_on_dark"}
 
 
 class FashionMNIST(ImageDataModule):
@@ -340,6 +343,7 @@ class FashionMNIST(ImageDataModule):
         "test": ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
     }
     pixel_mean_and_std = (0.2860, 0.3530)
+    reading: ClassVar = {"crop": "box", "polarity": "light_on_dark"}
     labels = (
         "T-shirt/top",
         "Trouser",

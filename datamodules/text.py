@@ -35,6 +35,8 @@ class TextCSV(TensorDataModule):
         path: A CSV file with a header. Default: synthetic reviews.
         text: The column with the sentences.
         label: The column with the labels.
+        val_path: A CSV of the validation sentences. Default: they are held out.
+        test_path: A CSV of the test sentences. Default: they are held out.
         max_length: Words after which a sentence is cut off.
         vocabulary_size: Most frequent words of the training sentences to know.
         embedding_dim: Numbers by which a network represents a word.
@@ -50,6 +52,8 @@ class TextCSV(TensorDataModule):
         path: str | None = None,
         text: str = "text",
         label: str = "label",
+        val_path: str | None = None,
+        test_path: str | None = None,
         max_length: int = 64,
         vocabulary_size: int = 10_000,
         embedding_dim: int = 64,
@@ -63,9 +67,16 @@ class TextCSV(TensorDataModule):
         for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
             if value < 1:
                 raise UserError(f"--data.{option} must be at least 1, not {value}.")
-        if path is not None and not str(path).strip():
-            raise UserError("--data.path is empty; name a CSV file, or leave it out.")
+        paths = {"path": path, "val_path": val_path, "test_path": test_path}
+        for option, named in paths.items():
+            if named is not None and not str(named).strip():
+                raise UserError(f"--data.{option} is empty; name a CSV file, or leave it out.")
+            if named is not None and path is None:
+                raise UserError(
+                    f"--data.{option} goes with --data.path, the sentences to train on."
+                )
         self.path = path
+        self.split_paths = {"val": val_path, "test": test_path}
         self.text, self.label = text, label
         self.max_length = max_length
         self.vocabulary_size = vocabulary_size
@@ -102,8 +113,8 @@ class TextCSV(TensorDataModule):
 
     @property
     def checksums(self) -> dict[str, str]:  # type: ignore[override]
-        """The MD5 of the file, if there is one."""
-        return checksums_of([self.path]) if self.path else {}
+        """The MD5 of each file, if there is one."""
+        return checksums_of(filter(None, [self.path, *self.split_paths.values()]))
 
     def load_splits(self) -> dict[str, Split]:
         """Read the file, split it, and build the vocabulary of the training sentences.
@@ -112,6 +123,27 @@ class TextCSV(TensorDataModule):
         """
         if self._expected is not None:
             self._expected.require("tokens")
+        frame, rows = self._frame_and_rows()
+        names = sorted(frame["label"].unique())
+        number = {name: i for i, name in enumerate(names)}
+        target = torch.tensor([number[name] for name in frame["label"]])
+        if self._expected is not None:
+            target = torch.from_numpy(self._expected.numbers_of(names))[target]
+            names = self._expected.names_for(names)
+        words = [tokenize(sentence) for sentence in frame["text"]]
+        if self._expected is None:
+            self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
+            self._max_length, task = self.max_length, "binary" if len(names) == 2 else "multiclass"
+        else:
+            self._take_vocabulary(self._expected, words)
+            task = self._expected.task
+        self._class_names = names
+        ids = token_ids(words, self._vocabulary, self._max_length)
+        target = target.float() if task == "binary" else target.long()
+        return {split: (ids[index], target[index]) for split, index in rows.items()}
+
+    def _frame_and_rows(self) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+        """Return all sentences, and which of them train, validate and test."""
         if self.path:
             frame = self._read(self.path)
         else:
@@ -125,25 +157,27 @@ class TextCSV(TensorDataModule):
         names = sorted(frame["label"].unique())
         if len(names) < 2 and self._expected is None:
             raise UserError(f"Column '{self.label}' of '{self.path}' has one label only: {names}.")
-        number = {name: i for i, name in enumerate(names)}
-        target = torch.tensor([number[name] for name in frame["label"]])
-        if self._expected is not None:
-            target = torch.from_numpy(self._expected.numbers_of(names))[target]
-            names = self._expected.names_for(names)
-        rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
-        kept, val = hold_out(len(rest), self.val_size, derived_seed(self.seed, "val"))
-        rows = {"train": rest[kept], "val": rest[val], "test": test}
-        words = [tokenize(sentence) for sentence in frame["text"]]
-        if self._expected is None:
-            self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)
-            self._max_length, task = self.max_length, "binary" if len(names) == 2 else "multiclass"
-        else:
-            self._take_vocabulary(self._expected, words)
-            task = self._expected.task
-        self._class_names = names
-        ids = token_ids(words, self._vocabulary, self._max_length)
-        target = target.float() if task == "binary" else target.long()
-        return {split: (ids[index], target[index]) for split, index in rows.items()}
+        train, rows = torch.arange(len(frame)), {}
+        for split, seed in (("test", self.seed), ("val", derived_seed(self.seed, "val"))):
+            path, size = self.split_paths[split], getattr(self, f"{split}_size")
+            if path:
+                more = self._read(path)
+                rows[split] = torch.arange(len(frame), len(frame) + len(more))
+                frame = pd.concat([frame, more], ignore_index=True)
+            elif size == 0:
+                rows[split] = train[:0]
+            else:
+                kept, held = hold_out(len(train), size, seed, f"{split}_size")
+                train, rows[split] = train[kept], train[held]
+        known = set(frame["label"][train.numpy()])
+        for split, index in rows.items():
+            strange = sorted(set(frame["label"][index.numpy()]) - known)
+            if strange and self.split_paths[split] and self._expected is None:
+                raise UserError(
+                    f"'{self.split_paths[split]}' has label '{strange[0]}', which no training "
+                    "sentence has."
+                )
+        return frame, {"train": train, "val": rows["val"], "test": rows["test"]}
 
     def _take_vocabulary(self, expected: DataSpec, words: list[list[str]]) -> None:
         self._vocabulary = expected.preprocessing["vocabulary"]

@@ -228,3 +228,48 @@ def data_changes(card: Card, data: TensorDataModule) -> list[str]:
         for split, count in card.split_sizes.items()
         if split in sizes and sizes[split] != count
     ]
+
+
+def score(
+    model: ZooModule, data: TensorDataModule, split: str
+) -> tuple[dict[str, float], torch.Tensor | None]:
+    """Measure a network on a split of data that follow it.
+
+    Args:
+        model: The network, with the loss that it learnt by.
+        data: The data, read as the network does.
+        split: Which split.
+
+    Returns:
+        The metrics by name, and how often each class (row) was taken for each (column); no such
+        counts for a regression.
+    """
+    x, y = data.splits[split]
+    batches = TensorBatches(x, y, max(data.batch_size, EVALUATION_BATCH_SIZE))
+    seen = _Predictions()
+    trainer = pl.Trainer(
+        accelerator="auto",
+        logger=False,
+        callbacks=[seen],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    measured = trainer.test(model, dataloaders=batches, verbose=False)[0]
+    metrics = {name.removesuffix("/test"): value for name, value in measured.items()}
+    if model.spec.task == "regression":
+        return metrics, None
+    predicted, target = (part.cpu() for part in seen.found)
+    predicted = predicted.argmax(1) if predicted.ndim > 1 else (predicted > 0.5).long()
+    count = len(model.class_names)
+    pairs = torch.bincount(target * count + predicted, minlength=count * count)
+    return metrics, pairs.reshape(count, count)
+
+
+class _Predictions(pl.Callback):
+    """Keeps the predictions and targets of a test."""
+
+    found: tuple[torch.Tensor, torch.Tensor]
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.found = pl_module.predictions("test")

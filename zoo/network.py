@@ -192,6 +192,10 @@ class Network(LightningModule):
             values.ndim == 2 and values.shape[1] == columns.get(self.spec.task)
         )
 
+    def arguments_at(self, input_shape: Any) -> dict[str, Any]:
+        """Return the arguments with which the same weights read images of another size."""
+        return {}
+
     # Freezing
 
     def freeze(self, *patterns: str) -> Self:

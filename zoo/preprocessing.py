@@ -17,6 +17,10 @@ from zoo.errors import UserError
 InputShape = Sequence[Any] | dict[str, Any]
 
 
+# Augmentation may overshoot 1, and noise in a test reach 6; from 0 to 255 is nothing like it.
+LARGEST_FLOAT = 16.0
+
+
 class Pixels(nn.Module):
     """Scale images: bytes to 0-1, then `(x - mean) / std`. Floats are taken to be 0-1 already.
 
@@ -32,6 +36,7 @@ class Pixels(nn.Module):
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
         self.scaled_only = mean == 0.0 and std == 1.0
+        self._seen = False
         self.register_load_state_dict_post_hook(Pixels._take_up_loaded)
 
     def _take_up_loaded(self, _: Any) -> None:
@@ -39,9 +44,34 @@ class Pixels(nn.Module):
         self.scaled_only = self.mean.item() == 0.0 and self.std.item() == 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled images in the dtype of the network."""
+        """Return the scaled images in the dtype of the network.
+
+        Raises:
+            UserError: If they have other channels or another size, or are floats beyond 0-1.
+        """
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+            self._check(x)
         x = x.to(self.mean.dtype) if x.is_floating_point() else x.to(self.mean.dtype) / 255
         return x if self.scaled_only else (x - self.mean) / self.std
+
+    def _check(self, x: Tensor) -> None:
+        """Refuse what would be read wrongly; floats in evaluation and in the first batch."""
+        if x.ndim == 4 and tuple(x.shape[1:]) != self.output_shape:
+            given, wanted = ("x".join(map(str, s)) for s in (x.shape[1:], self.output_shape))
+            advice = "Scale them to that size."
+            if x.shape[1] != self.output_shape[0]:
+                advice = "x.mean(1, keepdim=True) makes RGB grey, x.expand(-1, 3, -1, -1) grey RGB."
+            raise UserError(
+                f"The network reads images of {wanted} (channels x height x width), not {given}. "
+                f"{advice}"
+            )
+        if x.is_floating_point() and x.numel() and not (self.training and self._seen):
+            self._seen = True
+            if (largest := float(x.max())) > LARGEST_FLOAT:
+                raise UserError(
+                    f"Images as floats are from 0 to 1, but these reach {largest:g}. Divide them "
+                    "by 255, or pass bytes (uint8)."
+                )
 
 
 class Numbers(nn.Module):
@@ -117,8 +147,8 @@ def build(preprocessing: dict[str, Any], input_shape: InputShape) -> nn.Module:
     """
     options = {k: v for k, v in preprocessing.items() if k not in ("kind", "target")}
     kind = preprocessing["kind"]
-    if kind == "pixels":
-        return Pixels(input_shape, **options)
+    if kind == "pixels":  # cropping and polarity are done to the file, before it is a tensor
+        return Pixels(input_shape, **{k: v for k, v in options.items() if k in ("mean", "std")})
     if kind == "tokens":
         options = {k: options[k] for k in ("vocabulary", "embedding_dim") if k in options}
         return Tokens(input_shape, **options)

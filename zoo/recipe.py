@@ -24,6 +24,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 DATAMODULES = {
     "mnist": "datamodules.MNIST",
     "fashion_mnist": "datamodules.FashionMNIST",
+    "images": "datamodules.ImageFiles",
     "xor": "datamodules.LogicGate",
     "fizzbuzz": "datamodules.FizzBuzz",
     "blobs": "datamodules.GaussianBlobs",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def _renumbered(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
-    """Let data be read by the columns and words of weights that are to learn from them.
+    """Let data be read by the columns, words or sizes of weights that are to learn from them.
 
     The classes stay those of the data.
 
@@ -173,7 +173,12 @@ def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
     """
     spec, source = spec_of(data), load_weights(path)
     read = source.spec.preprocessing
-    if read["kind"] in ("table", "tokens") and spec.preprocessing["kind"] == read["kind"]:
+    if spec.kind != read["kind"]:
+        return spec
+    if hasattr(data, "read_like"):  # pictures in files: at the size of the weights, for one
+        data.read_like(source.spec)
+        return data.spec
+    if read["kind"] in ("table", "tokens"):
         if (source.spec.task, source.class_names) != (spec.task, spec.names):
             outputs = len(spec.names) or spec.num_outputs
             source.reset_head(outputs, spec.names or None, spec.task)
@@ -206,7 +211,10 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     if same_input:  # pixels are then scaled as the weights are used to
         target = {k: v for k, v in spec.preprocessing.items() if k == "target"}
         kept = {k: v for k, v in source.spec.preprocessing.items() if k != "target"}
+        if spec.kind == "pixels":  # how files are cropped is said by what reads them
+            kept = {**spec.preprocessing, **{k: kept[k] for k in ("mean", "std") if k in kept}}
         spec = replace(spec, preprocessing={**kept, **target})
+        arguments |= source.arguments_at(spec.input_shape)
     # A regression has no classes: its head is for numbers of the same mean and deviation.
     same_head = (source.spec.task, source.class_names) == (spec.task, spec.names)
     same_head &= source.spec.preprocessing.get("target") == spec.preprocessing.get("target")
@@ -217,12 +225,54 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     loaded = {k: v for k, v in state.items() if not k.startswith(new)}
     rest = {k: v for k, v in own.items() if k.startswith(new)}
     loaded = _renumbered(loaded, {k: v for k, v in own.items() if k not in rest})
+    adapted = ""
+    if same_input and spec.kind == "pixels":
+        adapted = _adapt_to_images(loaded, own, source.spec.input_shape, spec.input_shape)
     if mismatch := describe_mismatch(own, {**rest, **loaded}):
         raise UserError(f"The weights of '{name}' do not fit this data: {mismatch}")
     model.load_state_dict({**rest, **loaded})
     classes = ", ".join(model.class_names) or f"{model.num_outputs} outputs"
     head = "and head" if same_head else f"with a new head for {classes}"
-    return model.eval(), f"weights of {name}: backbone {head}"
+    return model.eval(), f"weights of {name}: backbone {head}{adapted}"
+
+
+def _adapt_to_images(
+    loaded: dict[str, Any], own: dict[str, Any], source: Sequence[int], shape: Sequence[int]
+) -> str:
+    """Let the first layer read another number of channels, and say what is read otherwise.
+
+    The rule is timm's for `in_chans`: for one channel the weights are summed over the old ones,
+    for several they are repeated and scaled, so that a grey image gives the same numbers as before.
+
+    Args:
+        loaded: The tensors of a file; its first layer's is replaced.
+        own: Those of the network.
+        source: The shape of the images that the file was made for: channels, height, width.
+        shape: The shape of the new ones.
+    """
+    if tuple(source) == tuple(shape) or len(source) != len(shape):
+        return ""
+    said = ""
+    old, new = source[0], shape[0]
+    if old != new:
+        # A convolution's weights, a linear layer's or a recurrent one's, by channels.
+        for name in loaded:
+            weight, wanted = loaded[name], own.get(name)
+            if wanted is None or wanted.ndim < 2 or weight.shape == wanted.shape:
+                continue
+            by_channel = weight.reshape(len(weight), old, -1)
+            if new == 1:
+                by_channel = by_channel.sum(1, keepdim=True)
+            else:
+                repeats = -(-new // old)
+                by_channel = by_channel.repeat(1, repeats, 1)[:, :new] * (old / new)
+            if by_channel.numel() == wanted.numel():
+                loaded[name] = by_channel.reshape(wanted.shape)
+                said = f", first layer adapted from {old} to {new} channels"
+    if tuple(source[1:]) != tuple(shape[1:]):
+        sizes = (" x ".join(map(str, s[:0:-1])) for s in (shape, source))
+        said += ", reading {} instead of {}".format(*sizes)
+    return said
 
 
 def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:

@@ -207,17 +207,6 @@ class Tabular(TensorDataModule):
             return []
         return ["average_precision", "auroc", "f1"] if self.task == "binary" else ["auroc", "f1"]
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read the table, once; before a training that is logged, print and log its profile."""
-        super().setup(stage)
-        if stage != "fit" or self.trainer is None or not self.trainer.is_global_zero:
-            return
-        if self.trainer.loggers:
-            print(self.profile, flush=True)
-        for logger in self.trainer.loggers:
-            if hasattr(logger.experiment, "add_text"):
-                logger.experiment.add_text("data/profile", self.profile_markdown)
-
     def load_splits(self) -> dict[str, Split]:
         """Read the table or its cache, split it and fit the preprocessing to the training rows.
 

@@ -124,7 +124,7 @@ def make(
         given: The rows whose split is known, among them `train`, out of which missing splits are
             held out: first test, then val.
         classes: The class of every row of the table, or None.
-        val: Rows to validate on, as a number or a fraction of the whole pool.
+        val: Rows to validate on, as a number or a fraction of the whole pool; 0 for none.
         test: Rows to test on, likewise.
         seed: Seed of both.
     """
@@ -134,6 +134,9 @@ def make(
         if role in rows:
             continue
         train = rows["train"]
+        if size == 0:
+            rows[role] = train[:0]
+            continue
         if 0 < size < 1:  # of the pool as it was, so that 0.15 and 0.15 are equally large
             size = size * pool / len(train) if size * pool < len(train) else size
         strata = None if classes is None else classes[train]

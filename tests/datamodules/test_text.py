@@ -100,3 +100,24 @@ def test_a_mistake_gets_one_sentence(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.csv"):
         TextCSV(str(tmp_path / "nowhere.csv")).setup()
+
+
+def test_sentences_that_are_split_already(tmp_path):
+    for name, count in {"train": 30, "val": 4, "test": 6}.items():
+        rows = [f"{name} {i} is {'good' if i % 2 else 'bad'},{i % 2}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    paths = {
+        f"{s}path": str(tmp_path / f"{n}.csv")
+        for s, n in {"": "train", "val_": "val", "test_": "test"}.items()
+    }
+    data = TextCSV(**paths)
+    assert {split: len(y) for split, (_, y) in data.splits.items()} == {
+        "train": 30,
+        "val": 4,
+        "test": 6,
+    }
+    assert "val" not in data.preprocessing["vocabulary"]
+    assert set(data.checksums) == {"train.csv", "val.csv", "test.csv"}
+    (tmp_path / "test.csv").write_text("text,label\nnew,strange\n")
+    with pytest.raises(UserError, match=r"test\.csv' has label 'strange'"):
+        _ = TextCSV(**paths).splits

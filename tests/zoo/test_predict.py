@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from datamodules import Tabular
-from datamodules.spec import DataSpec
 from datamodules.tabular.encode import encode_frame
 from zoo import UserError, load_weights
 from zoo.architectures import FeedForward
@@ -171,11 +170,11 @@ def test_a_regression_predicts_in_its_own_units(run_cli, people, tmp_path):
     assert 1.5e6 < out["prediction"].mean() < 5e6
 
 
-def test_a_network_that_reads_images_is_refused(run_cli, tmp_path):
-    save_weights(FeedForward(DataSpec(), hidden_dim=4), tmp_path / "i.safetensors")
-    result = run_cli("predict", "--weights", "i.safetensors", "--input", "x.csv")
+def test_a_table_given_to_a_network_that_reads_pictures_is_no_picture(run_cli, people):
+    people.to_csv("x.csv", index=False)
+    result = run_cli("predict", "--weights", "mnist_net", "--input", "x.csv")
     assert result.status == 2
-    assert "not tables" in result.err
+    assert "'x.csv' is no picture" in result.err
 
 
 def test_fit_then_predict_on_a_csv(run_cli, people, tmp_path):

@@ -1,11 +1,11 @@
-"""`predict`: a new table in, the same table with predictions out."""
+"""`predict`: pictures, tables, numbers or sentences in, predictions out."""
 
 import argparse
 import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,22 +15,35 @@ from zoo.cli import Trust
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from datamodules.tabular.reading import TableFile
     from zoo.network import Network
 
 # Rows at a time: 20,000 of 100 features are 8 MB.
 CHUNK = 20_000
+# Pictures at a time.
+PICTURES = 1024
 
 
 def main(argv: list[str]) -> None:
     """Run `predict` with these arguments."""
     parser = argparse.ArgumentParser(
         prog="predict",
-        description="Predict on a new table. The columns may stand in any order, further ones are "
-        "kept as they are; prediction and probabilities are added on the right.",
+        description="Predict on pictures, arrays, tables, numbers or sentences, as the network "
+        "reads them. Of a table the columns may stand in any order and further ones are kept; "
+        "prediction and probabilities are added on the right.",
     )
     parser.add_argument("--weights", required=True, help="run, .safetensors file or name")
-    parser.add_argument("--input", required=True, help="the table; - for standard input")
-    parser.add_argument("--output", default="-", help="where to write (CSV); - for standard output")
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        help="files, folders or globs; - for standard input; or numbers or a sentence themselves",
+    )
+    parser.add_argument(
+        "--output", help="where to write: .csv, .parquet or .json; - for CSV on standard output"
+    )
     parser.add_argument("--separator", help="between two fields, if it is not found by itself")
     parser.add_argument("--header", choices=("auto", "first", "none"), default="auto")
     parser.add_argument("--encoding", help="such as latin-1, if it is not found by itself")
@@ -43,18 +56,107 @@ def main(argv: list[str]) -> None:
     from zoo.weights import load_weights
 
     model = load_weights(path)
-    kind = model.spec.preprocessing["kind"]
-    if kind != "table":
-        raise UserError(
-            f"'{path}' reads {kind}, not tables; predict needs a network that was trained on a "
-            "table, such as tabular_mlp."
-        )
+    if model.spec.kind != "table":
+        predict_inputs(model, chosen.input, chosen.output)
+        return
+    if len(chosen.input) > 1:
+        raise UserError(f"--input names {len(chosen.input)} files; name one table.")
     reading = {key: getattr(chosen, key) for key in ("separator", "header", "encoding", "decimal")}
-    with _input(chosen.input) as source, _output(chosen.output, source) as target:
-        name = "Standard input" if chosen.input == "-" else str(source)
-        count = predict(model, source, target, name, **reading)
-    if chosen.output != "-":
-        print(f"{count:,} rows with predictions written to {chosen.output}", file=sys.stderr)
+    named, output = chosen.input[0], chosen.output or "-"
+    name = "Standard input" if named == "-" else named
+    with _input(named) as source:
+        if Path(output).suffix.lower() in (".parquet", ".json"):
+            _refuse_target(expand_home(output), source)
+            import pandas as pd
+
+            parts = [chunk for _, chunk in predicted_chunks(model, source, name, **reading)]
+            count = write_frame(pd.concat(parts), output)
+        else:
+            with _output(output, source) as target:
+                count = predict(model, source, target, name, **reading)
+    if output != "-":
+        print(f"{count:,} rows with predictions written to {output}", file=sys.stderr)
+
+
+def predict_inputs(model: "Network", inputs: list[str], output: str | None = None) -> None:
+    """Predict on anything but a table, and show or write what came of it.
+
+    What cannot be read is named when everything else is done.
+
+    Args:
+        model: The network, in evaluation mode.
+        inputs: As `zoo.inputs.read_inputs` takes them.
+        output: A file, `-` for CSV on standard output; a table for the terminal if None.
+
+    Raises:
+        UserError: If something could not be read.
+    """
+    import torch
+
+    from zoo.inputs import read_inputs
+
+    read = read_inputs(model.spec, inputs, sys.stdin.buffer.read() if "-" in inputs else b"")
+    if read.first:
+        print(read.first, file=sys.stderr)
+    with torch.inference_mode():
+        outputs = torch.cat([model(part) for part in read.x.split(PICTURES)])
+    predicted = model.task.predict(outputs, model.class_names)
+    if output is None:
+        print(_shown(read.names, predicted, model.class_names))
+    else:
+        import pandas as pd
+
+        frame = pd.DataFrame({"input": read.names, **_columns(predicted, model, {"input"})})
+        count = write_frame(frame, output)
+        if output != "-":
+            print(f"{count:,} predictions written to {output}", file=sys.stderr)
+    if read.problems:
+        named = " ".join(read.problems[:5])
+        more = f" And {len(read.problems) - 5} more." if len(read.problems) > 5 else ""
+        raise UserError(f"{len(read.problems)} of the inputs could not be read: {named}{more}")
+
+
+def _shown(names: list[str], predicted: dict[str, Any], classes: list[str]) -> str:
+    """Return a table for the terminal: class, probability and the two after it."""
+    from zoo.console import table
+
+    if "probabilities" not in predicted:
+        values = [" ".join(f"{v:.6g}" for v in row) for row in predicted["prediction"].tolist()]
+        return table(list(zip(names, values, strict=True)), ["input", "prediction"])
+    shares, places = predicted["probabilities"].topk(min(3, len(classes)), dim=1)
+    rows = []
+    for name, row, order in zip(names, shares.tolist(), places.tolist(), strict=True):
+        best, *rest = zip(order, row, strict=True)
+        then = ", ".join(f"{classes[i]} {share:.3f}" for i, share in rest)
+        rows.append([name, classes[best[0]], f"{best[1]:.3f}", then])
+    return table(rows, ["input", "class", "probability", "then"])
+
+
+def write_frame(frame: "pd.DataFrame", output: str) -> int:
+    """Write predictions as CSV, Parquet or JSON, by the name; `-` is CSV on standard output.
+
+    Returns:
+        How many rows were written.
+    """
+    if output == "-":
+        sys.stdout.write(frame.to_csv(index=False, lineterminator="\n"))
+        return len(frame)
+    target = expand_home(output)
+    _refuse_target(target)
+    kind = target.suffix.lower()
+    try:
+        with atomic_write(target) as file:
+            if kind == ".parquet":
+                frame.to_parquet(file, index=False)
+            elif kind == ".json":
+                file.write(frame.to_json(orient="records", indent=1, force_ascii=False).encode())
+            else:
+                file.write(frame.to_csv(index=False, lineterminator="\n").encode())
+    except ImportError as error:
+        raise UserError("Parquet needs pyarrow: pip install pyarrow, or name a .csv.") from error
+    except OSError as error:
+        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
+    return len(frame)
 
 
 def predict(model: "Network", source: Path, target: IO[str], name: str = "", **reading: Any) -> int:
@@ -76,6 +178,24 @@ def predict(model: "Network", source: Path, target: IO[str], name: str = "", **r
     Raises:
         UserError: If a column is missing, or the file is damaged.
     """
+    count = 0
+    for file, result in predicted_chunks(model, source, name or str(source), **reading):
+        result.to_csv(
+            target,
+            index=False,
+            header=file.has_header and count == 0,
+            sep=file.separator,
+            decimal=file.decimal,
+            lineterminator="\n",
+        )
+        count += len(result)
+    return count
+
+
+def predicted_chunks(
+    model: "Network", source: Path, name: str, **reading: Any
+) -> "Iterator[tuple[TableFile, pd.DataFrame]]":
+    """Yield a table's file and its rows with predictions, chunk by chunk, as `predict` says."""
     import torch
 
     from datamodules.tabular.anomalies import Anomalies
@@ -86,27 +206,15 @@ def predict(model: "Network", source: Path, target: IO[str], name: str = "", **r
     expect = tuple(n for n in source_columns(preprocessing) if not n.isdigit())
     options = ReadOptions(bad_rows="refuse", expect=expect, **reading)
     file = TableFile(source, options)
-    name = name or str(source)
     check_columns(file.columns, preprocessing, name)
-    count, anomalies = 0, Anomalies(preprocessing)
+    anomalies = Anomalies(preprocessing)
     for chunk in file.chunks(file.columns, dtype="str", size=CHUNK, raw=True):
         rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
         with torch.inference_mode():
             predicted = model.task.predict(model(rows), model.class_names)
-        named = _columns(predicted, model, set(file.columns))
-        result = chunk.assign(**named)
-        result.to_csv(
-            target,
-            index=False,
-            header=file.has_header and count == 0,
-            sep=file.separator,
-            decimal=file.decimal,
-            lineterminator="\n",
-        )
-        count += len(result)
+        yield file, chunk.assign(**_columns(predicted, model, set(file.columns)))
     for line in anomalies.lines():
         print(f"warning: {name}, {line}.", file=sys.stderr)
-    return count
 
 
 def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
@@ -158,12 +266,16 @@ def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
         sys.stdout.flush()
         return
     target = expand_home(name)
-    if target.is_dir():
-        raise UserError(f"--output {target} is a folder; name a file in it.")
-    if target.exists() and target.samefile(source):
-        raise UserError(f"--output {target} is the input itself; name another file.")
+    _refuse_target(target, source)
     try:
         with atomic_write(target, "w", encoding="utf-8", newline="") as file:
             yield file
     except OSError as error:
         raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
+
+
+def _refuse_target(target: Path, source: Path | None = None) -> None:
+    if target.is_dir():
+        raise UserError(f"--output {target} is a folder; name a file in it.")
+    if source is not None and target.exists() and target.samefile(source):
+        raise UserError(f"--output {target} is the input itself; name another file.")

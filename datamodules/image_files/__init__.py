@@ -1,0 +1,1 @@
+"""Pictures in files: found, decoded, cropped, and handed out as a datamodule."""
