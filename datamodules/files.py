@@ -3,13 +3,19 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+def atomic_write(
+    path: str | Path,
+    mode: str = "wb",
+    *,
+    before_rename: Callable[[], object] = lambda: None,
+    **options: Any,
+) -> Iterator[IO[Any]]:
     """Give a file to write to that takes its name only when it is complete and on the disk.
 
     It is made beside `path`, so that the renaming never crosses a filesystem. Whatever ends the
@@ -18,19 +24,22 @@ def atomic_write(path: str | Path, mode: str = "wb", **options: Any) -> Iterator
     Args:
         path: The name that the file gets.
         mode: `wb` or `w`.
+        before_rename: Called when the whole content is on the disk and nothing can be short of
+            space any more, such as to keep what stands under the name under another one.
         options: What `open` takes besides.
 
     Raises:
         OSError: If it cannot be written, such as on a full disk.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
     try:
         with os.fdopen(handle, mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        before_rename()
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
