@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,13 @@ def atomic_write(
     finally:
         Path(temporary).unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all; the folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -69,9 +69,10 @@ def _check_archive(path: Any) -> None:
 
 def _check_kinds(content: Any) -> None:
     for key, kind in KINDS.items():
-        if key in ("state_dict", "loops") or key in content:
-            if not isinstance(content[key], kind):
-                raise TypeError(f"{key} is of another kind")
+        if key not in content and key not in ("state_dict", "loops"):
+            continue
+        if not isinstance(content[key], kind):
+            raise TypeError(f"{key} is of another kind")
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise TypeError("its weights have no names, or are no numbers")

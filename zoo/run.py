@@ -7,8 +7,8 @@ from typing import Any
 
 from datamodules.memory import as_datamodule
 from zoo.console import quiet
-from zoo.run_recipe import choose_recipe
 from zoo.run_folder import CONFIG, find_run
+from zoo.run_recipe import choose_recipe
 from zoo.settings import Settings, as_options
 from zoo.training import Run, Training
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.files import atomic_write
+from datamodules.files import atomic_write, copy_file
 from datamodules.memory import spec_of
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, KeepBest, check_checkpoint
@@ -41,6 +41,7 @@ from zoo.run_folder import (
     CHECKPOINTS,
     CONFIG,
     LAST,
+    PREVIOUS,
     WEIGHTS,
     is_finished,
     locked,
@@ -313,6 +314,10 @@ class Training:
         if self.folder and self.trainer.is_global_zero:
             for left in (self.folder / CHECKPOINTS).glob(".*.ckpt-*"):
                 left.unlink(missing_ok=True)  # of a write that was killed
+            if ckpt_path and Path(ckpt_path) == self.folder / CHECKPOINTS / PREVIOUS:
+                # A damaged last one must not take its place when the next is written.
+                with _mistakes_named(self.folder):
+                    copy_file(Path(ckpt_path), self.folder / CHECKPOINTS / LAST)
             text = yaml.safe_dump(self._recipe(), sort_keys=False, allow_unicode=True)
             with (
                 _mistakes_named(self.folder),
@@ -403,10 +408,11 @@ class Training:
     def _take_selected_weights(self) -> None:
         selected = self.selected_checkpoint
         self.kept_epoch = self.epochs
-        if selected and selected.name != LAST:
+        if selected:  # also the last: where nothing was left to train, no average was put in place
             checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
-            self.kept_epoch = checkpoint["epoch"] + 1
+            if selected.name != LAST:
+                self.kept_epoch = checkpoint["epoch"] + 1
 
     def _kept(self) -> str:
         """Return which epoch's weights the run ends with, and why those."""

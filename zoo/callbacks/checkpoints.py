@@ -1,7 +1,6 @@
 """Checkpoints: the best epoch's, and whether one can be gone on from."""
 
 import io
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from datamodules.files import atomic_write
+from datamodules.files import atomic_write, copy_file
 from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
 from zoo.module import ZooModule
@@ -76,7 +75,7 @@ class KeepBest(ModelCheckpoint):
             return  # the best is yet to come
         copy = Path(self.dirpath) / best.name
         if copy.resolve() != best:
-            _copy(best, copy)
+            rank_zero_only(copy_file)(best, copy)
         moved = {
             "dirpath": self.dirpath,
             "best_model_path": str(copy),
@@ -99,13 +98,6 @@ class KeepBest(ModelCheckpoint):
         if mismatch := describe_mismatch(self._expected, read_checkpoint(file)["state_dict"]):
             raise UserError(f"'{file}' is not of this network: {mismatch} {fix}")
         return file
-
-
-@rank_zero_only
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as content, atomic_write(target) as file:
-        shutil.copyfileobj(content, file)
 
 
 def check_checkpoint(path: Path, model: ZooModule) -> None:

@@ -43,6 +43,7 @@ class KeepLast(Checkpoint):
         self._asked = 0  # how urgently: a first Ctrl-C, a second one or SIGTERM, a third signal
         self._agreed = 0  # what all processes know of that
         self._waited = self._at_boundary = self._stopping = self._stop_early = False
+        self._between_epochs = False
         self._saved_step, self._saved_at = -1, 0.0
         self._trainer: Trainer | None = None
 
@@ -102,16 +103,33 @@ class KeepLast(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save within an epoch; at its end more follows, as it does where the training stops."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.should_stop:
-            if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-                self._save()
+        if trainer.state.fn != TrainerFn.FITTING or trainer.should_stop:
+            return
+        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self._save()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the epoch before has left."""
+        self._between_epochs = True
         self._save()
+        self._between_epochs = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a checkpoint between two epochs say that the first is just ending.
+
+        From there Lightning goes on as it should; from the beginning of an epoch, or after the last
+        one, it leaves a whole epoch out.
+        """
+        if self._between_epochs:
+            for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+                counts["ready"] = counts["started"] = counts["processed"]
+                counts["completed"] = counts["processed"] - 1
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training; stop here if that was asked for in the last update."""
+        self._between_epochs = True
         self._agree()
         if self._agreed:
             self._at_boundary = True

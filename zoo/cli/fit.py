@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     request = parse_request(argv)
     if request is None:
         return
-    from zoo.console import quiet
+    from zoo.console import go_on_without_readers, quiet
     from zoo.settings import Settings
 
     quiet()
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
         return
     from zoo.cli.tensorboard import opened
 
+    go_on_without_readers()
     with opened(request.open, Path(settings.config.trainer.default_root_dir or "runs")):
         train(settings, request)
 
