@@ -43,7 +43,7 @@ class KeepLast(Checkpoint):
         self._asked = 0  # how urgently: a first Ctrl-C, a second one or SIGTERM, a third signal
         self._agreed = 0  # what all processes know of that
         self._waited = self._at_boundary = self._stopping = self._stop_early = False
-        self._between_epochs = False
+        self._between_epochs = self._saved_between = False
         self._saved_step, self._saved_at = -1, 0.0
         self._trainer: Trainer | None = None
 
@@ -152,10 +152,12 @@ class KeepLast(Checkpoint):
 
     def _save(self) -> None:
         trainer = self._trainer
-        if trainer.global_step == self._saved_step:
+        now = (trainer.global_step, self._between_epochs)
+        if now == (self._saved_step, self._saved_between) or not trainer.global_step:
             return
         trainer.save_checkpoint(self.path)
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._saved_step, self._saved_between = now
+        self._saved_at = time.monotonic()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
