@@ -2,14 +2,21 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+def atomic_write(
+    path: str | Path,
+    mode: str = "wb",
+    *,
+    before_rename: Callable[[], object] = lambda: None,
+    **options: Any,
+) -> Iterator[IO[Any]]:
     """Give a file to write to that takes its name only when it is complete and on the disk.
 
     It is made beside `path`, so that the renaming never crosses a filesystem. Whatever ends the
@@ -18,23 +25,33 @@ def atomic_write(path: str | Path, mode: str = "wb", **options: Any) -> Iterator
     Args:
         path: The name that the file gets.
         mode: `wb` or `w`.
+        before_rename: Called when the whole content is on the disk and nothing can be short of
+            space any more, such as to keep what stands under the name under another one.
         options: What `open` takes besides.
 
     Raises:
         OSError: If it cannot be written, such as on a full disk.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
     try:
         with os.fdopen(handle, mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        before_rename()
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all; the folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file)
 
 
 def _sync_folder(folder: Path) -> None:

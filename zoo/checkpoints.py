@@ -1,5 +1,6 @@
 """Checkpoints are data: what is read of one, and what in it is not believed."""
 
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 
 from zoo.errors import UserError
+from zoo.run_folder import CHECKPOINTS, LAST, PREVIOUS
 
 
 def read_checkpoint(path: Any) -> dict[str, Any]:
@@ -21,15 +23,89 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
     if isinstance(path, (str, Path)) and not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        found, _ = content["state_dict"], content["loops"]
-        if not isinstance(found, dict):
-            raise TypeError("its weights have no names")
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+        _check_kinds(content)
+    except RecursionError as error:
+        raise UserError(f"'{path}' is not a checkpoint of a run: it is nested.") from error
+    except (*DAMAGED, UnpicklingError) as error:
         raise UserError(f"'{path}' is not a checkpoint of a run, or is damaged.") from error
     if hasattr(path, "seek"):
         path.seek(0)
     return content
+
+
+# What reading bytes that are no checkpoint raises, here and in torch, beside UnpicklingError.
+DAMAGED = (
+    *(OSError, EOFError, LookupError, AttributeError, RuntimeError, TypeError, ValueError),
+    *(AssertionError, OverflowError, MemoryError, zipfile.BadZipFile),
+)
+# What Lightning goes on with, and of which kind it must be.
+KINDS = {
+    "state_dict": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "epoch": int,
+    "global_step": int,
+}
+
+
+def _check_archive(path: Any) -> None:
+    """Refuse a checkpoint with a byte that changed, or that would grow when it is unpacked.
+
+    torch looks at no checksum, and its archives are not compressed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise zipfile.BadZipFile(f"{entry.filename} is compressed")
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+    if hasattr(path, "seek"):
+        path.seek(0)
+
+
+def _check_kinds(content: Any) -> None:
+    for key, kind in KINDS.items():
+        if key not in content and key not in ("state_dict", "loops"):
+            continue
+        if not isinstance(content[key], kind):
+            raise TypeError(f"{key} is of another kind")
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise TypeError("its weights have no names, or are no numbers")
+
+
+def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str]:
+    """Return the checkpoint that a run goes on from: the last one, or that before it.
+
+    Args:
+        folder: The folder of the run.
+
+    Returns:
+        The file, what it holds, and a sentence on a damaged one that was left out, if any.
+
+    Raises:
+        UserError: If there is none, or all are damaged.
+    """
+    files = [folder / CHECKPOINTS / name for name in (LAST, PREVIOUS)]
+    present = [file for file in files if file.exists()]
+    if not present:
+        raise UserError(
+            f"There is nothing to go on from in '{folder}': the run was stopped before its first "
+            f"checkpoint. Begin it again with --config {folder / 'config.yaml'}."
+        )
+    damaged: list[str] = []
+    for file in present:
+        try:
+            return file, read_checkpoint(file), " ".join(damaged)
+        except UserError as error:
+            damaged.append(str(error))
+    raise UserError(
+        f"{' '.join(damaged)} Begin the run again with --config {folder / 'config.yaml'}."
+    )
 
 
 def check_hparams(path: Any) -> None:

@@ -1,12 +1,17 @@
 """What a command prints: tables that line up, warnings that cannot be missed, and no noise."""
 
+import contextlib
+import errno
+import io
 import logging
 import os
 import shutil
+import stat
 import sys
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Lightning's and torch's hints about what a user of the zoo did not write and cannot change.
 HUSHED = (
@@ -28,6 +33,35 @@ HUSHED = (
     ".*not have a `test_dataloader`.*",
     ".*You requested to overfit but enabled.*",  # `fit` says it, and only of the training data
 )
+
+
+class _UntilClosed(io.FileIO):
+    """Writes as long as there is a reader."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
+                raise
+            return len(data)
+
+
+def go_on_without_readers() -> None:
+    """Let `... | head -1` or a terminal that is closed end what is printed, and not what is done.
+
+    A training is worth more than its lines; what it leaves behind is in its folder.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        with contextlib.suppress(OSError, AttributeError, ValueError):  # a notebook's, or none
+            mode = os.fstat(stream.fileno()).st_mode
+            if os.name == "posix" and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+                stream.flush()
+                raw = _UntilClosed(stream.fileno(), "w", closefd=False)
+                options = {"encoding": stream.encoding, "errors": stream.errors}
+                line = {"line_buffering": stream.line_buffering}
+                setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), **options, **line))
 
 
 def quiet() -> None:

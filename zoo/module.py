@@ -306,10 +306,15 @@ class ZooModule(Network):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen, and the sums of an epoch that is cut off."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["train_sums"] = self._train_sums
+        sums = self._train_sums
+        if sums is not None and self._trainer is not None:  # of all processes
+            sums = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
+        checkpoint["train_sums"] = sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what is frozen, and in a training that goes on the sums of its epoch."""
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None:
-            self._train_sums = checkpoint.get("train_sums")
+            sums = checkpoint.get("train_sums")  # of all processes: the first one's from here on
+            none = sums is None or self.trainer.is_global_zero
+            self._train_sums = sums if none else torch.zeros_like(sums)

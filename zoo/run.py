@@ -8,6 +8,7 @@ from typing import Any
 
 from datamodules.memory import as_datamodule
 from zoo.console import quiet
+from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe
 from zoo.settings import Settings, as_options
 from zoo.training import Run, Training
@@ -27,6 +28,8 @@ def fit(
     seed: int | None = None,
     inspect: str = "basic",
     settings: Mapping[str, Any] | None = None,
+    checkpoint_every: str = "5min",
+    resume: bool | str | Path = False,
     **trainer: Any,
 ) -> Run:
     """Train a network of the zoo: what `scripts/fit.py` does, in Python or a notebook.
@@ -47,6 +50,10 @@ def fit(
         inspect: What TensorBoard shows, as `--inspect` takes it.
         settings: Further settings as the command line has them, such as
             `{"model.hidden_dim": 256, "data.batch_size": 128}`.
+        checkpoint_every: The longest time or number of updates between two checkpoints: `30s`,
+            `5min`, `1h`, `200`.
+        resume: Go on with the newest unfinished run of `model` (True), or with the run in a folder.
+            The settings are that run's; `max_epochs` beside it makes it longer.
         trainer: Arguments of Lightning's Trainer, such as `max_epochs=3`.
 
     Returns:
@@ -57,9 +64,14 @@ def fit(
     """
     named = str(data) if isinstance(data, (str, Path)) else None
     given = None if data is None or named else as_datamodule(data, target)
-    recipe = choose_recipe(
-        model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
-    )
+    folder = None
+    if resume:
+        folder = find_run(resume, model, Path(trainer.get("default_root_dir") or "runs"))
+        recipe = choose_recipe(configs=[folder / CONFIG])
+    else:
+        recipe = choose_recipe(
+            model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
+        )
     changes: dict[str, Any] = {f"learning.{key}": v for key, v in (learning or {}).items()}
     for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
         if chosen is not None:
@@ -73,7 +85,9 @@ def fit(
     with warnings.catch_warnings():  # what is hushed is hushed for this call alone
         quiet()
         parsed = Settings(recipe, as_options(changes), with_data=given is None)
-        training = Training(parsed, given, inspect=inspect)
+        training = Training(
+            parsed, given, inspect=inspect, checkpoint_every=checkpoint_every, resume=folder
+        )
         training.announce()
         try:
             return training.fit()

@@ -19,6 +19,7 @@ from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
 from zoo.module import ZooModule
 from zoo.recipe import RECIPES, Recipe
+from zoo.run_folder import LENGTH
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
 # metrics, its summary is in our own table.
@@ -213,6 +214,11 @@ class Settings:
         return not self.is_built_in or any(c.startswith("lr_scheduler") for c in self.changed)
 
     @property
+    def lengthened(self) -> bool:
+        """Whether the user changed how long the training is."""
+        return any(f"trainer.{name}" in self.changed for name in LENGTH)
+
+    @property
     def changed_learning(self) -> set[str]:
         """The names of the settings of `learning` that the user changed."""
         return {name for name in SETTINGS if f"learning.{name}" in self.changed}
@@ -221,6 +227,8 @@ class Settings:
         """Make the trainer, with these callbacks besides the configured ones."""
         settings = {**self._made.trainer, **options}
         settings["callbacks"] = [*(self._made.trainer.callbacks or []), *callbacks]
+        if self._made.trainer.plugins:  # the user's take the place of ours
+            settings["plugins"] = self._made.trainer.plugins
         return Trainer(**settings)
 
     def as_recipe(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import os
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -17,25 +18,37 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.files import atomic_write
+from datamodules.files import atomic_write, copy_file
 from datamodules.memory import InMemory, spec_of
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
-from zoo.callbacks.checkpoints import KeepBest, check_checkpoint
+from zoo.callbacks.checkpoints import AtomicCheckpointIO, KeepBest, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
-from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
+from zoo.callbacks.interruption import KeepLast, RandomState
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card
+from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
 from zoo.console import by_split, duration, metrics_table
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
 from zoo.initialization import initialize
+from zoo.interval import Interval
 from zoo.module import ZooModule
 from zoo.optimization import describe_schedule
 from zoo.registry import let_learn
-from zoo.run_folder import CHECKPOINTS, CONFIG, WEIGHTS, shared_run_folder
+from zoo.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    PREVIOUS,
+    WEIGHTS,
+    is_finished,
+    locked,
+    shared_run_folder,
+)
 from zoo.settings import Settings
+from zoo.signals import Interrupted, received
 from zoo.tasks import Monitor
 from zoo.weights import dataset_of, follow, load_backbone, save_weights
 
@@ -113,13 +126,28 @@ class Training:
         settings: The settings of the run.
         data: Its data, if they are given as an object; made as the settings say if None.
         inspect: What TensorBoard shows.
+        checkpoint_every: The longest time or number of updates between two checkpoints.
+        resume: The folder of a run to go on with, whose settings these are.
+
+    Raises:
+        UserError: If a setting does not fit, or there is nothing to go on from.
     """
 
     def __init__(
-        self, settings: Settings, data: LightningDataModule | None = None, inspect: str = "basic"
+        self,
+        settings: Settings,
+        data: LightningDataModule | None = None,
+        inspect: str = "basic",
+        *,
+        checkpoint_every: str = "5min",
+        resume: Path | None = None,
     ) -> None:
         keep_freed_memory()
         self.settings, self.recipe = settings, settings.recipe
+        self.interval = Interval.of(checkpoint_every)
+        self.ckpt_path: str | None = settings.config.ckpt_path
+        self.resumed = ""
+        step = self._go_on(resume) if resume else None
         trainer_options = settings.config.trainer
         pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
         try:
@@ -142,7 +170,11 @@ class Training:
         suffix = "-synthetic" if self.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")
         self.name = f"{self.recipe.name}{suffix}"
-        self.folder = None if self.is_trial else shared_run_folder(root, self.name)
+        self.folder = resume
+        if not self.is_trial and not resume:
+            self.folder = shared_run_folder(root, self.name)
+        elif resume:
+            os.environ["ZOO_RUN_FOLDER"] = str(resume)
         bar = progress()
         callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect), *self._averaging()]
         options: dict[str, Any] = {"callbacks": callbacks}
@@ -156,11 +188,28 @@ class Training:
                     name=self.folder.parent.name,
                     version=self.folder.name,
                     default_hp_metric=False,
+                    purge_step=step,  # what was shown of later steps comes again
                 )
+        options["plugins"] = [AtomicCheckpointIO()]
         try:
             self.trainer: Trainer = settings.make_trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"The trainer cannot be set up: {error}") from error
+
+    def _go_on(self, folder: Path) -> int:
+        """Choose the checkpoint to go on from, and return its step."""
+        if self.ckpt_path:
+            raise UserError("--resume finds its checkpoint itself: leave --ckpt_path out.")
+        if is_finished(folder) and not self.settings.lengthened:
+            raise UserError(
+                f"'{folder}' has finished. --trainer.max_epochs N beside --resume makes it longer."
+            )
+        file, content, damaged = last_checkpoint(folder)
+        self.ckpt_path, step = str(file), content["global_step"]
+        self.resumed = f"going on from {file}, epoch {content['epoch'] + 1}, step {step:,}"
+        if damaged:
+            self.resumed = f"warning: {damaged}\n{self.resumed}"
+        return step
 
     def _make_model(self) -> ZooModule:
         """Make the network for the data, from weights if so asked, and let it learn."""
@@ -189,7 +238,7 @@ class Training:
         """Print what is going to be done."""
         if not self.trainer.is_global_zero:
             return
-        lines = [self.start, self.describe()]
+        lines = [self.start, self.describe(), self.resumed]
         schedule = self.model.learning.lr_scheduler
         if schedule and self.settings.schedule_is_given:
             lines.append(describe_schedule(schedule))
@@ -215,11 +264,11 @@ class Training:
             filename="best",
             monitor=monitor.metric if validates else None,
             mode=monitor.mode,
-            save_last=True,
             enable_version_counter=False,
         )
         self.keep_best = keep_best
-        return [keep_best, SaveWhenInterrupted(folder / "last.ckpt"), RandomState()]
+        self.keep_last = KeepLast(folder / LAST, self.interval)
+        return [keep_best, self.keep_last, RandomState()]
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
@@ -246,12 +295,34 @@ class Training:
         Returns:
             The run, with the metrics of the weights that it ends with.
         """
-        ckpt_path = self.settings.config.ckpt_path
+        with contextlib.ExitStack() as stack:
+            if self.folder and self.trainer.is_global_zero:
+                stack.enter_context(locked(self.folder))
+            received.clear()
+            try:
+                return self._fit()
+            except SystemExit:
+                if not received:
+                    raise
+                # Lightning has taken a signal and stopped its processes.
+                raise self._interrupted(received[0]) from None
+
+    def _fit(self) -> Run:
+        ckpt_path = self.ckpt_path
         if ckpt_path:
             check_checkpoint(Path(ckpt_path), self.model)
         if self.folder and self.trainer.is_global_zero:
+            for left in (self.folder / CHECKPOINTS).glob(".*.ckpt-*"):
+                left.unlink(missing_ok=True)  # of a write that was killed
+            if ckpt_path and Path(ckpt_path) == self.folder / CHECKPOINTS / PREVIOUS:
+                # A damaged last one must not take its place when the next is written.
+                with _mistakes_named(self.folder):
+                    copy_file(Path(ckpt_path), self.folder / CHECKPOINTS / LAST)
             text = yaml.safe_dump(self._recipe(), sort_keys=False, allow_unicode=True)
-            with atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file:
+            with (
+                _mistakes_named(self.folder),
+                atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file,
+            ):
                 file.write(text)
         self._check_sizes()
         if ckpt_path:
@@ -274,7 +345,6 @@ class Training:
         run = Run(self.model, self.data, self.folder, epochs=self.epochs, seconds=self.seconds)
         if self.is_trial:
             return run
-        self._save_last_checkpoint()
         self._take_selected_weights()
         run.metrics, run.train_examples = measure_run(self.trainer, self.model, self.data)
         run.kept = self._kept()
@@ -292,7 +362,7 @@ class Training:
         return run
 
     def _last_good_checkpoint(self, ckpt_path: str | None) -> str:
-        last = self.folder / CHECKPOINTS / "last.ckpt" if self.folder else None
+        last = self.folder / CHECKPOINTS / LAST if self.folder else None
         if last is None or not last.exists():
             if ckpt_path:
                 return f"The last good checkpoint is that which it went on from: {ckpt_path}"
@@ -308,17 +378,13 @@ class Training:
                     "processes: give --trainer.devices fewer."
                 )
 
-    def _save_last_checkpoint(self) -> None:
-        """Bring the last checkpoint to the end: it was written at the last validation."""
-        last = self.folder / CHECKPOINTS / "last.ckpt"
-        if not hasattr(self, "keep_best") or self.trainer.global_step == 0:
-            return
-        if last.exists():
-            step = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
-            if step == self.trainer.global_step:
-                return
-        with _mistakes_named(self.folder):
-            self.trainer.save_checkpoint(last)
+    def _interrupted(self, number: int) -> Interrupted:
+        """Say how to go on with what a signal has stopped."""
+        keep = getattr(self, "keep_last", None)
+        advice = ""
+        if keep and keep.path.exists():
+            advice = f"; go on with: --resume {self.folder}"
+        return Interrupted(number, f"interrupted{advice}")
 
     def _recipe(self) -> dict[str, Any]:
         """Return the settings that repeat this run, also if its data was a fallback."""
@@ -340,22 +406,23 @@ class Training:
         best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
         if self.recipe.select != "last" and best:
             return Path(best)
-        last = self.folder / CHECKPOINTS / "last.ckpt"
+        last = self.folder / CHECKPOINTS / LAST
         return last if last.exists() else None
 
     def _take_selected_weights(self) -> None:
         selected = self.selected_checkpoint
         self.kept_epoch = self.epochs
-        if selected and selected.name != "last.ckpt":
+        if selected:  # also the last: where nothing was left to train, no average was put in place
             checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
-            self.kept_epoch = checkpoint["epoch"] + 1
+            if selected.name != LAST:
+                self.kept_epoch = checkpoint["epoch"] + 1
 
     def _kept(self) -> str:
         """Return which epoch's weights the run ends with, and why those."""
         best = getattr(self, "keep_best", None)
         selected = self.selected_checkpoint
-        is_best = selected and selected.name != "last.ckpt"
+        is_best = selected and selected.name != LAST
         return f"epoch {self.kept_epoch}, the {f'best by {best.monitor}' if is_best else 'last'}"
 
     def _save(self, run: Run) -> Card:

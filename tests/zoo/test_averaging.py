@@ -17,8 +17,9 @@ from datamodules.batches import TensorBatches
 from zoo.architectures import FeedForward
 from zoo.callbacks.averaging import ExponentialMovingAverage
 from zoo.callbacks.checkpoints import KeepBest
-from zoo.callbacks.interruption import RandomState, SaveWhenInterrupted
+from zoo.callbacks.interruption import KeepLast, RandomState
 from zoo.errors import UserError
+from zoo.interval import Interval
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -194,7 +195,7 @@ def run(
     """Train for three epochs of four updates, validating after every second one."""
     torch.manual_seed(seed)
     data = ManyBatches()
-    keep_best = KeepBest(folder, filename="best", monitor="loss/val", save_last=True)
+    keep_best = KeepBest(folder, filename="best", monitor="loss/val")
     model = with_batch_norm(data)
     torch.manual_seed(seed)  # what the dropout draws from
     trainer(
@@ -206,7 +207,7 @@ def run(
             *others,
             ExponentialMovingAverage(start_after=0),
             keep_best,
-            SaveWhenInterrupted(folder / "last.ckpt"),
+            KeepLast(folder / "last.ckpt", Interval()),
             RandomState(),
         ],
     ).fit(model, datamodule=data, ckpt_path=go_on_from, weights_only=True)
@@ -295,9 +296,9 @@ def test_signals_cost_nothing(tmp_path: Path, signals: list[int], hook: str) -> 
         ("on_before_zero_grad", 7, 6),
         ("on_train_batch_end", 7, 6),
         ("on_train_batch_end", 8, 6),
-        ("on_train_epoch_end", 8, 8),
-        ("on_train_epoch_start", 8, 8),
-        ("on_train_end", 12, 12),
+        ("on_train_epoch_end", 8, 6),
+        ("on_train_epoch_start", 8, 6),
+        ("on_train_end", 12, 10),
     ],
 )
 def test_an_exception_elsewhere_leaves_the_last_good_checkpoint(

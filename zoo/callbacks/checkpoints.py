@@ -1,19 +1,48 @@
 """Checkpoints: the best epoch's, and whether one can be gone on from."""
 
-import shutil
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from datamodules.files import atomic_write, copy_file
 from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
+from zoo.run_folder import LAST, PREVIOUS
 from zoo.weights import describe_mismatch
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints that are there whole or not at all, and keep the last but one.
+
+    Lightning writes into the folder for temporary files, and where that is on another disk copies
+    from there over the old checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; what stood under the name of the last one becomes the one before."""
+        if "://" in str(path):  # another file system than this machine's
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def keep() -> None:
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
+
+        with atomic_write(path, before_rename=keep) as file:
+            file.write(content.getbuffer())
 
 
 class KeepBest(ModelCheckpoint):
@@ -44,17 +73,15 @@ class KeepBest(ModelCheckpoint):
         best = self._beside(state_dict["best_model_path"])
         if score is None or best is None:
             return  # the best is yet to come
-        copy, last = Path(self.dirpath) / best.name, ""
-        if copy.resolve() == best:
-            last = self._beside(state_dict.get("last_model_path")) or ""
-        else:
-            _copy(best, copy)
+        copy = Path(self.dirpath) / best.name
+        if copy.resolve() != best:
+            rank_zero_only(copy_file)(best, copy)
         moved = {
             "dirpath": self.dirpath,
             "best_model_path": str(copy),
             "kth_best_model_path": str(copy),
             "best_k_models": {str(copy): score},
-            "last_model_path": str(last),
+            "last_model_path": "",
         }
         super().load_state_dict({**state_dict, **moved})
 
@@ -71,12 +98,6 @@ class KeepBest(ModelCheckpoint):
         if mismatch := describe_mismatch(self._expected, read_checkpoint(file)["state_dict"]):
             raise UserError(f"'{file}' is not of this network: {mismatch} {fix}")
         return file
-
-
-@rank_zero_only
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 def check_checkpoint(path: Path, model: ZooModule) -> None:

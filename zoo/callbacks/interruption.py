@@ -1,87 +1,173 @@
-"""Nothing is lost when a run is stopped."""
+"""Nothing is lost when a run is stopped: its last checkpoint, and what goes into it."""
 
 import signal
-import threading
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.errors import NotFiniteError
+from zoo.interval import Interval
+from zoo.signals import handle, stop_at_once
 
 
-class SaveWhenInterrupted(Callback):
-    """Stop at the end of an update on Ctrl-C or SIGTERM, and write a last checkpoint then.
+class KeepLast(Checkpoint):
+    """Write the checkpoint that a training goes on from: every so often, and when it is stopped.
 
-    Within an update the parameters, the optimizer and the position in the data do not belong
-    together: a run that went on from there would skip a batch, or do one twice. So a signal waits
-    for the end of the update, and of the validation that follows it. A second one does not wait for
-    the validation, nor does SIGTERM, whose sender soon kills: the run that goes on repeats it. The
-    third stops at once. What stops at once within an update, such as an exception there, saves
-    nothing: the checkpoint of the last validation is the last that a run can go on from.
+    It is written after every epoch, after a validation within one, every `interval`, and at the
+    end. Within an update the parameters, the optimizer and the position in the data do not belong
+    together: a run that went on from there would skip a batch, or do one twice. So all waits for
+    the end of an update, and what comes last in an epoch for the beginning of the next one: by then
+    the schedules have moved, and whoever stops early has done so.
 
-    Lightning's OnExceptionCheckpoint removes its file again at the end.
+    A first Ctrl-C also waits for the validation that follows an update. A second one does not, nor
+    do SIGTERM and SIGHUP, whose sender soon kills: the run that goes on repeats it. The third
+    stops at once. What stops at once within an update, such as an exception there, saves nothing.
+
+    Of several processes all stop, and save, after the same update: what one of them was asked, and
+    whether it is time, they tell each other after every one.
 
     Args:
         path: The checkpoint to write.
+        interval: The longest time or number of updates between two.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, interval: Interval) -> None:
+        self.path, self.interval = path, interval
+        self.signal = 0  # the first one, that the exit status tells
         self._asked = 0  # how urgently: a first Ctrl-C, a second one or SIGTERM, a third signal
-        self._waited = self._at_boundary = False
+        self._agreed = 0  # what all processes know of that
+        self._waited = self._at_boundary = self._stopping = self._stop_early = False
+        self._between_epochs = self._saved_between = False
+        self._saved_step, self._saved_at = -1, 0.0
         self._trainer: Trainer | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether something has stopped the training early."""
+        return {"should_stop": self._trainer is not None and self._trainer.should_stop}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep it until the training starts: Lightning forgets it before."""
+        self._stop_early = state_dict["should_stop"] is True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over; Lightning gives them back when the training ends."""
         self._trainer = trainer
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._on_signal)
-            signal.signal(signal.SIGTERM, self._on_signal)
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        trainer.should_stop |= self._stop_early
+        handle(self._on_signal)
 
-    def _on_signal(self, number: int, *_: Any) -> None:
-        self._asked += 2 if number == signal.SIGTERM and not self._asked else 1
-        if self._asked > 2 or (self._asked == 2 and self._trainer.validating):
-            raise KeyboardInterrupt
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a signal stop at once what only measures: Lightning's own handler may hang here."""
+        handle(stop_at_once)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            return  # what is being saved is not to be spoilt
+        self.signal = self.signal or number
+        self._asked += 2 if number != signal.SIGINT and not self._asked else 1
+        alone = self._trainer.world_size == 1
+        at_once = self._asked > 2 and self._trainer.is_global_zero  # it ends the others
+        if at_once or (alone and self._asked == 2 and self._trainer.validating):
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        stop_at_once(self.signal)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Stop here if that was asked for, and if nothing that belongs to this update follows."""
-        if trainer.world_size > 1:  # all processes, or those left would wait for the others
-            asked = trainer.strategy.reduce_boolean_decision(bool(self._asked), all=False)
-            self._asked = max(self._asked, int(asked))
-        if not self._asked or trainer.fit_loop.epoch_loop._should_accumulate():
+        """Save or stop here if that is due, and if nothing that belongs to this update follows."""
+        steps = trainer.global_step - self._saved_step
+        due = self._agree(self.interval.is_over(steps, time.monotonic() - self._saved_at))
+        if not (self._agreed or due) or trainer.fit_loop.epoch_loop._should_accumulate():
             return
+        follows = _something_follows(trainer)
         # One more update at most: an epoch of one batch has something following every one.
-        if self._waited or not _something_follows(trainer):
+        if self._agreed and (self._waited or not follows):
             self._at_boundary = True
-            raise KeyboardInterrupt
-        self._waited = True
+            self._stop()
+        self._waited = bool(self._agreed)
+        if due and not follows:
+            self._save()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before a validation that is not waited for."""
-        if self._asked > 1 and trainer.world_size == 1:
-            raise KeyboardInterrupt
+        asked = self._asked if trainer.world_size == 1 else self._agreed
+        if asked > 1 and not self._stopping:
+            self._stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save within an epoch; at its end more follows, as it does where the training stops."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.should_stop:
+            return
+        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self._save()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what the epoch before has left."""
+        self._between_epochs = True
+        self._save()
+        self._between_epochs = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a checkpoint between two epochs say that the first is just ending.
+
+        From there Lightning goes on as it should; from the beginning of an epoch, or after the last
+        one, it leaves a whole epoch out.
+        """
+        if self._between_epochs:
+            for counts in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+                counts["ready"] = counts["started"] = counts["processed"]
+                counts["completed"] = counts["processed"] - 1
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop here if that was asked for in the last update."""
-        if self._asked:
+        """Save the end of the training; stop here if that was asked for in the last update."""
+        self._between_epochs = True
+        self._agree()
+        if self._agreed:
             self._at_boundary = True
-            raise KeyboardInterrupt
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._stop()
+        self._save()
+        handle(stop_at_once)
+
+    def _agree(self, due: bool = False) -> bool:
+        """Let all processes know what each of them was asked, and whether it is time to save.
+
+        What arrives meanwhile is for the next time: it was not told.
+        """
+        trainer, self._agreed = self._trainer, self._asked
+        if trainer.world_size > 1:
+            told = torch.tensor([self._agreed << 8 | self.signal, due])
+            told = trainer.strategy.reduce(told.to(trainer.strategy.root_device), reduce_op="max")
+            self._agreed, due = int(told[0]) >> 8, bool(told[1])
+            self.signal = self.signal or int(told[0]) & 255
+        return due
+
+    def _save(self) -> None:
+        trainer = self._trainer
+        now = (trainer.global_step, self._between_epochs)
+        if now == (self._saved_step, self._saved_between) or not trainer.global_step:
+            return
+        trainer.save_checkpoint(self.path)
+        self._saved_step, self._saved_between = now
+        self._saved_at = time.monotonic()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save, unless a run could not go on from here, or the disk is what failed."""
+        self._stopping = True
         fitting = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0
         if not fitting or isinstance(exception, (OSError, NotFiniteError)):
             return
-        if trainer.validating:
+        if trainer.validating and (trainer.world_size == 1 or self._agreed > 1):
             # Lightning's own averages may be in the network's place now, and say so to nobody.
             if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
                 return
@@ -102,22 +188,31 @@ class RandomState(Callback):
         self._restored: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the CPU's generator, and of the current GPU's if there is one."""
+        """Return the state of the CPU's generator, and of the current GPU's if there is one.
+
+        Of several processes each has a state of its own.
+        """
         state = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
-        return state
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            return state
+        states: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(states, state)
+        return {"processes": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the training starts: what is set up before it draws numbers too."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the checkpoint's random numbers."""
-        if "cpu" in self._restored:
-            torch.set_rng_state(self._restored["cpu"])
-        if "cuda" in self._restored and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self._restored["cuda"])
+        """Go on with the checkpoint's random numbers, each process with its own."""
+        states = self._restored.get("processes") or [self._restored]
+        state = states[trainer.global_rank % len(states)]
+        if "cpu" in state:
+            torch.set_rng_state(state["cpu"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"])
         self._restored = {}
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from zoo.classes import allow, trusting
 from zoo.errors import NotFiniteError, UserError, unknown
+from zoo.signals import Interrupted, handle, received, stop_at_once
 
 COMMANDS = {
     "fit": "train a network",
@@ -19,7 +21,6 @@ COMMANDS = {
 }
 FAILED_STATUS = 1
 USAGE_STATUS = 2
-INTERRUPTED_STATUS = 130  # 128 + SIGINT, as a shell reports it
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,6 +50,8 @@ def run_main(main: Callable[[list[str]], None], argv: Iterable[str]) -> None:
     """Call the `main` of a command or script; a user's mistake ends in a message and status 2."""
     # jsonargparse asks `python -c` where packages are: not to look where we happen to stand.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    before = handle(stop_at_once)
+    received.clear()
     try:
         with trusting():  # what `--trust` allows, it allows to this command
             main(list(argv))
@@ -58,11 +61,22 @@ def run_main(main: Callable[[list[str]], None], argv: Iterable[str]) -> None:
     except NotFiniteError as error:  # no mistake in the command, and no bug of ours
         print(f"error: {error}", file=sys.stderr)
         sys.exit(FAILED_STATUS)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED_STATUS)
+    except KeyboardInterrupt as error:
+        _end(error if isinstance(error, Interrupted) else Interrupted())
+    except SystemExit:
+        if not received:
+            raise
+        _end(Interrupted(received[0]))  # Lightning took it
     except BrokenPipeError:  # `... | head` closed our output: no reason to complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _end(error: Interrupted) -> None:
+    handle(signal.SIG_IGN)  # a second one would only spoil the message
+    print(f"\n{error}", file=sys.stderr)
+    sys.exit(error.status)
 
 
 class Trust(argparse.Action):

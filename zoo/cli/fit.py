@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli.request import Request, parse_request
+from zoo.signals import Interrupted
 
 if TYPE_CHECKING:
     from zoo.settings import Settings
@@ -15,7 +16,7 @@ def main(argv: list[str]) -> None:
     request = parse_request(argv)
     if request is None:
         return
-    from zoo.console import quiet
+    from zoo.console import go_on_without_readers, quiet
     from zoo.settings import Settings
 
     quiet()
@@ -30,8 +31,9 @@ def main(argv: list[str]) -> None:
         return
     from zoo.cli.tensorboard import opened
 
+    go_on_without_readers()
     with opened(request.open, Path(settings.config.trainer.default_root_dir or "runs")):
-        train(settings, request.inspect)
+        train(settings, request)
 
 
 def _help(request: Request) -> str:
@@ -42,27 +44,25 @@ def _help(request: Request) -> str:
     return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
 
 
-def train(settings: "Settings", inspect: str = "none") -> None:
+def train(settings: "Settings", request: Request) -> None:
     """Train, and print what came of it."""
     import torch
 
-    from zoo.cli import INTERRUPTED_STATUS
-    from zoo.run_folder import CHECKPOINTS
     from zoo.training import Training
 
-    training = Training(settings, inspect=inspect)
+    training = Training(
+        settings,
+        inspect=request.inspect,
+        checkpoint_every=request.checkpoint_every,
+        resume=request.resume,
+    )
     training.announce()
     try:
         run = training.fit()
-    except SystemExit:
-        # Lightning has taken the Ctrl-C, saved and stopped its processes.
-        last = training.folder / CHECKPOINTS / "last.ckpt" if training.folder else None
-        advice = ""
-        if last and last.exists():
-            advice = f"; go on with: --config {training.folder / 'config.yaml'} --ckpt_path {last}"
+    except Interrupted:
         if training.trainer.is_global_zero:
-            print(f"\ninterrupted{advice}", file=sys.stderr)
-        sys.exit(INTERRUPTED_STATUS)
+            raise
+        sys.exit(0)  # the first process speaks; Lightning kills it where another one fails
     finally:
         # Without this, 3 of 12 runs on several processes aborted at exit.
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -6,13 +6,16 @@ for them.
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
 from zoo.classes import may_name_in
 from zoo.cli import Trust
 from zoo.errors import UserError, nearest
+from zoo.interval import Interval
 from zoo.learning import SETTINGS
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
+from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe
 
 # What users type, the option of the full parser that it stands for, and what it does.
@@ -38,6 +41,8 @@ class Request:
         print_config: Whether only the configuration is wanted.
         inspect: How much to show in TensorBoard, as `zoo.callbacks.tensorboard` reads it.
         open: Whether to start TensorBoard.
+        checkpoint_every: The longest time or number of updates between two checkpoints.
+        resume: The folder of the run to go on with, if any.
     """
 
     recipe: Recipe
@@ -46,6 +51,8 @@ class Request:
     print_config: bool = False
     inspect: str = "basic"
     open: bool = False
+    checkpoint_every: str = "5min"
+    resume: Path | None = None
 
 
 def parse_request(argv: list[str]) -> Request | None:
@@ -58,6 +65,8 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--freeze", action="append", default=[])
     parser.add_argument("--inspect", default="basic")
     parser.add_argument("--trust", action=Trust)
+    parser.add_argument("--resume", nargs="?", const=True)
+    parser.add_argument("--checkpoint_every", default="5min")
     for flag in ("--list", "--print_config", "--pretrained", "--open"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
@@ -69,7 +78,8 @@ def parse_request(argv: list[str]) -> Request | None:
     if chosen.help not in ("", "model", "trainer"):
         raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
     chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
-    if chosen.model is None and not chosen.config and not chosen.weights:
+    Interval.of(chosen.checkpoint_every)
+    if not (chosen.model or chosen.config or chosen.weights or chosen.resume):
         if chosen.help:
             print(USAGE)
             return None
@@ -80,6 +90,9 @@ def parse_request(argv: list[str]) -> Request | None:
             raise UserError(f"There is no option {wrong}. Did you mean {' or '.join(close)}?")
         raise UserError("--model NAME is missing; `--list` shows the names.")
     may_name_in([*argv, *rest])
+    resume = _find_run(chosen, rest) if chosen.resume else None
+    if resume:
+        chosen.model, chosen.config = None, [resume / CONFIG]
     recipe = choose_recipe(
         chosen.model,
         chosen.config,
@@ -97,7 +110,24 @@ def parse_request(argv: list[str]) -> Request | None:
         print_config=chosen.print_config,
         inspect=chosen.inspect,
         open=chosen.open,
+        checkpoint_every=chosen.checkpoint_every,
+        resume=resume,
     )
+
+
+def _find_run(chosen: argparse.Namespace, rest: list[str]) -> Path:
+    """Return the folder of the run to go on with; its settings are its own."""
+    others = {"--data": chosen.data, "--weights": chosen.weights, "--config": chosen.config}
+    others["--pretrained"] = chosen.pretrained
+    if given := [option for option, value in others.items() if value]:
+        raise UserError(
+            f"{given[0]} does not go with --resume: a run goes on with its own settings. Leave it "
+            "out, or begin another run."
+        )
+    root = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    root.add_argument("--trainer.default_root_dir", dest="folder", default="runs")
+    root.error = _refuse  # type: ignore[method-assign]
+    return find_run(chosen.resume, chosen.model, Path(root.parse_known_args(rest)[0].folder))
 
 
 def listing(pattern: str = "*") -> str:
@@ -132,7 +162,10 @@ Train a network of the zoo on the data that it is paired with, as its document s
                            full,-projector,-histograms
   --open                   start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE            settings from a file; a run's config.yaml repeats the run
-  --ckpt_path FILE         go on from a checkpoint
+  --resume [RUN]           go on with a run: the newest unfinished one of --model NAME, or the one
+                           in this folder; with --trainer.max_epochs it gets longer
+  --checkpoint_every N     the longest between two checkpoints: updates (200) or time (30s, 5min)
+  --ckpt_path FILE         begin a run of its own from a checkpoint
   --trust CLASS            a network of your own that weights may name, such as my_network.Net
   --print_config           print the settings and stop
   --list                   the networks

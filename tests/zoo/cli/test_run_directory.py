@@ -39,7 +39,11 @@ def test_the_run_directory_has_everything_and_says_synthetic_everywhere(run_cli:
         "weights.safetensors",
         "checkpoints",
     }
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     assert list(folder.glob("events.out.tfevents.*"))
     # The warning, the first line, the folder, the settings, the checkpoint, the card, the table.
     assert "SYNTHETIC DATA" in result.err
