@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from zoo.errors import UserError
 
@@ -189,6 +189,9 @@ def check_argument(value: Any, owner: type, name: str, find: Finder = class_at) 
         name: The parameter.
         find: As for `check_spec`.
     """
+    if find is not class_at and _has_text(value) and _takes_code(_hint(owner, name)):
+        # The parser would import what a text names, or read it as YAML.
+        raise UserError(f"A text stands where `{name}` of {owner.__name__} takes a class.")
     for spec in _specs_in(value):
         kinds = expected_kinds(owner, name)
         if not kinds:
@@ -226,15 +229,37 @@ def instantiate(
 
 def expected_kinds(owner: type, name: str) -> tuple[type, ...]:
     """Return the classes in the type hint of a class's parameter, such as `nn.Module`."""
+    return tuple(_classes_in(_hint(owner, name)))
+
+
+def _hint(owner: type, name: str) -> Any:
     for base in owner.__mro__:
         function = vars(base).get("__init__")
         if function is None or name not in inspect.signature(function).parameters:
             continue
         try:
-            return tuple(_classes_in(typing.get_type_hints(function).get(name)))
+            return typing.get_type_hints(function).get(name)
         except (NameError, TypeError):  # a hint that only a type checker can read
-            return ()
-    return ()
+            return function.__annotations__.get(name)
+    return None
+
+
+def _takes_code(hint: Any) -> bool:
+    """Tell whether a parameter takes objects or functions, which a text would be the path of."""
+    if isinstance(hint, str):  # a hint that only a type checker can read, as torch's schedules have
+        return bool(_CLASS_IN_HINT.search(_QUOTED.sub("", hint)))
+    if typing.get_origin(hint) in (Callable, Literal):
+        return typing.get_origin(hint) is Callable
+    if isinstance(hint, type) and hint.__module__ != "builtins":
+        return not issubclass(hint, PurePath)
+    return any(map(_takes_code, typing.get_args(hint)))
+
+
+def _has_text(value: Any) -> bool:
+    """Tell whether a value is a text or a collection with one, besides classes with arguments."""
+    if isinstance(value, dict):
+        return "class_path" not in value and any(map(_has_text, value.values()))
+    return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
 
 
 def _classes_in(hint: Any) -> Iterator[type]:
@@ -333,6 +358,8 @@ def _importer() -> str:
 _own_modules = _OwnModules()
 for _name, _folder in json.loads(os.environ.get(INHERITED, "{}")).items():
     _own_modules.name([_name], Path(_folder))
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_CLASS_IN_HINT = re.compile(r"\b(?!(?:None|Literal|Optional|Union|Any|Sequence)\b)[A-Z]\w*")
 # `my_network.Net`, but no file name with a folder, and no number.
 _DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
 # The settings that hold class paths; a `path: pyarrow.csv` names no module.

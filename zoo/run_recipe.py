@@ -6,12 +6,13 @@ Importing it imports no torch.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datamodules.folders import expand_home
 from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
-from zoo.classes import check_names, may_name
+from zoo.classes import check_spec, class_in_data, may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
 from zoo.recipe import (
@@ -114,6 +115,7 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
             "configuration."
         )
     structure, model = read_structure(path), recipe.model
+    check_spec(structure, object, partial(class_in_data, place=f"'{path}'"))
     if structure["class_path"] != model["class_path"]:
         classes = (s["class_path"].rpartition(".")[2] for s in (structure, model))
         raise UserError(
@@ -132,14 +134,20 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
 def _recipe_of_card(weights: str) -> dict[str, Any]:
     """Return the recipe of the card beside weights, which may be anybody's.
 
-    What it names must be the zoo's or allowed; its trainer's callbacks and folders are left out.
+    What it names must be the zoo's or allowed; its trainer's callbacks and all folders to write to
+    are left out.
     """
     path = card_path(weights_path(weights))
     content = {**read_card(path).recipe, "weights": None}
+    recipe = make_recipe(content)  # a class without arguments may be its path alone
     for key in CLASS_KEYS:
-        check_names(content.get(key), f"'{path}'")
-    trainer = content.get("trainer") or {}
-    content["trainer"] = {k: v for k, v in trainer.items() if k in TRAINER_OF_CARD}
+        if spec := getattr(recipe, key):
+            check_spec(spec, object, partial(class_in_data, place=f"'{path}'"))
+            content[key] = spec
+    data = content["data"]
+    arguments = {k: v for k, v in data["init_args"].items() if k != "cache_dir"}
+    content["data"] = {**data, "init_args": arguments}
+    content["trainer"] = {k: v for k, v in recipe.trainer.items() if k in TRAINER_OF_CARD}
     return content
 
 

@@ -26,6 +26,7 @@ from zoo import UserError
 from zoo.architectures import FeedForward
 from zoo.callbacks.checkpoints import KeepBest
 from zoo.cards import METADATA_KEY
+from zoo.run_recipe import choose_recipe
 from zoo.weights import save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -284,6 +285,51 @@ def test_the_rest_of_a_cards_recipe_is_only_words(xor_run: Path, run_cli: Run) -
     assert run_cli("evaluate", xor_run).status == 0
     assert not mark.exists()
     assert "payload" not in sys.modules
+
+
+def with_arguments(key: str, class_path: str, **arguments: Any) -> dict[str, Any]:
+    return {key: {"class_path": class_path, "init_args": arguments}}
+
+
+SCHEDULES = "torch.optim.lr_scheduler"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"optimizer": "payload.Net"},
+        {"optimizer": {"class_path": "payload.Net"}},
+        with_arguments("optimizer", "torch.optim.SGD", lr="payload.Net"),
+        {"lr_scheduler": "payload.Net"},
+        with_arguments("lr_scheduler", f"{SCHEDULES}.LambdaLR", lr_lambda="payload.data"),
+        with_arguments("lr_scheduler", f"{SCHEDULES}.LambdaLR", lr_lambda=["os.system"]),
+        with_arguments("lr_scheduler", f"{SCHEDULES}.CyclicLR", scale_fn="payload.data"),
+        with_arguments("data", "datamodules.MNIST", augment=["payload.Net"]),
+        with_arguments("data", "datamodules.MNIST", augment='[{"class_path": "payload.Net"}]'),
+        with_arguments("data", "datamodules.MNIST", augment=[{"class_path": "payload.Net"}]),
+        {"model": "payload.Net"},
+        {"model": {"class_path": "payload.Net"}},
+    ],
+)
+def test_a_training_that_starts_from_weights_alone_runs_nothing_of_their_card(
+    xor_run: Path, run_cli: Run, named: dict[str, Any]
+) -> None:
+    change_card(xor_run, lambda card: card["recipe"].update(named))
+    result = run_cli("fit", "--weights", xor_run, *QUICK)
+    assert result.status == 2, result.out
+    assert result.err.startswith("error: ")
+    assert not Path("mark").exists()
+    assert "payload" not in sys.modules
+
+
+def test_a_training_that_starts_from_weights_alone_writes_where_the_user_says(mark: Path) -> None:
+    Path("table.csv").write_text("a,b\n" + "1,0\n2,1\n" * 30)
+    options = {"batch_size": 8, "path": "table.csv", "target": "b", "cache": "yes"}
+    settings = {f"data.{name}": value for name, value in options.items()}
+    run = zoo.fit("tabular_mlp", inspect="none", max_epochs=1, settings=settings)
+    theirs = {"cache_dir": "theirs"}
+    change_card(run.folder, lambda c: c["recipe"]["data"]["init_args"].update(theirs))
+    assert choose_recipe(weights=str(run.folder)).data["init_args"].keys() & theirs.keys() == set()
 
 
 def test_a_cards_name_leads_nowhere(xor_run: Path, run_cli: Run) -> None:
