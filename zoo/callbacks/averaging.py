@@ -69,14 +69,22 @@ class ExponentialMovingAverage(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the optimizers, from the average of a checkpoint if the training goes on."""
-        if self._restored is not None:
-            self._begin(pl_module, self._restored["average"])
-            self.num_updates = self._restored["num_updates"]
-            self._restored = None
+        self._go_on(pl_module)
         self._handles = [
             optimizer.register_step_post_hook(lambda *_: self._update(pl_module))
             for optimizer in trainer.optimizers
         ]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the network, also if the checkpoint was that of the end."""
+        self._go_on(pl_module)
+        self._show(pl_module)
+
+    def _go_on(self, pl_module: LightningModule) -> None:
+        if self._restored is not None:
+            self._begin(pl_module, self._restored["average"])
+            self.num_updates = self._restored["num_updates"]
+            self._restored = None
 
     @torch.no_grad()
     def _begin(self, pl_module: LightningModule, values: dict[str, Tensor]) -> None:
