@@ -324,3 +324,17 @@ def test_a_checkpoint_of_the_end_still_ends_with_the_average(tmp_path: Path) -> 
     expected, _ = run(tmp_path / "whole")
     found, _ = run(tmp_path / "again", go_on_from=tmp_path / "whole" / "last.ckpt")
     assert_equal(state(found), state(expected))
+def test_a_checkpoint_after_the_end_goes_on_to_the_same_average(tmp_path: Path) -> None:
+    def fit(go_on_from: Path | None = None) -> FeedForward:
+        model = network(Numbers())
+        average = ExponentialMovingAverage(start_after=0)
+        trained = trainer(tmp_path, epochs=3, callbacks=[average])
+        trained.fit(model, datamodule=Numbers(), ckpt_path=go_on_from, weights_only=True)
+        trained.save_checkpoint(tmp_path / "end.ckpt")
+        return model
+
+    expected = state(fit())
+    assert_equal(state(fit(tmp_path / "end.ckpt")), expected)
+    again = checkpoint(tmp_path / "end.ckpt")
+    assert_equal(again["state_dict"], expected)
+    assert "current_model_state" in again
