@@ -38,7 +38,9 @@ class Pixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled images in the dtype of the network."""
-        x = x.to(self.mean.dtype) if x.is_floating_point() else x.to(self.mean.dtype) / 255
+        is_scaled, x = x.is_floating_point(), x.to(self.mean.dtype)
+        if not is_scaled:
+            x = x.div_(255)  # in place: no bytes are floats yet, so nobody else sees these
         return x if self.scaled_only else (x - self.mean) / self.std
 
 
