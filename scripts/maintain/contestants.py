@@ -28,6 +28,7 @@ from zoo.training import Training
 
 SGD, ADAM = torch.optim.SGD, torch.optim.Adam
 BF16 = "bf16-mixed"
+NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,7 @@ class Stock(pl.LightningModule):
 def stock(case: Case, options: Options, precision: str) -> Clock:
     """Train by Lightning as it comes: progress bar, checkpoints, logger."""
     clock = Clock()
+    os.environ[NVML] = "1"  # as Lightning sets it; the others' processes would not have it
     model = Stock(case, binary=examples(case, options)[1].is_floating_point())
     with silently() as folder:
         trainer = pl.Trainer(
@@ -286,6 +288,7 @@ def stock(case: Case, options: Options, precision: str) -> Clock:
             gradient_clip_val=case.clip,
         )
         trainer.fit(model, loader_of(case, options))
+    os.environ.pop(NVML)
     return clock
 
 
