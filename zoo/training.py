@@ -1,10 +1,6 @@
 """One training without a command line: its folder, its callbacks, what it leaves behind."""
 
-import contextlib
-import ctypes
 import errno
-import os
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +12,6 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write
@@ -38,6 +33,7 @@ from zoo.optimization import describe_schedule
 from zoo.registry import let_learn
 from zoo.run_folder import CHECKPOINTS, CONFIG, WEIGHTS, shared_run_folder
 from zoo.settings import Settings
+from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
 from zoo.weights import dataset_of, follow, load_backbone, save_weights
 
@@ -106,21 +102,6 @@ class Run:
         }
         lines = [f"{title:12} {place}" for title, place in places.items() if place]
         return "\n".join([table, "", *lines])
-
-
-class Unprofiled(PassThroughProfiler):
-    """Measures nothing, and takes no time for it.
-
-    Lightning asks its profiler for a context around every hook of every callback, a hundred in a
-    step; a generator for each, as is its default, 70
-    microseconds: a step of `mnist_classifier` takes 1,031 instead of 1,067.
-    """
-
-    _nothing = contextlib.nullcontext()
-
-    def profile(self, action_name: str) -> contextlib.AbstractContextManager[None]:
-        """Return a context that does nothing."""
-        return self._nothing
 
 
 class Training:
@@ -425,28 +406,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def look_for_gpus_cheaply() -> None:
-    """Let torch see at once that there is no GPU, where there is none.
-
-    Adam looks for one at every step. Lightning lets torch load NVIDIA's library for that, so that a
-    process can still be forked afterwards: 83 microseconds an update instead of 27.
-    """
-    if torch.cuda.device_count() == 0:
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of giving every large tensor back to the system.
-
-    A training step allocates the same few megabytes again and again; without this a third of an
-    LSTM's epoch (20 s against 13 s) and two thirds of a batched distortion go into page faults.
-    """
-    if sys.platform != "linux":
-        return
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 2**30
-    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGE)
