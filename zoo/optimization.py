@@ -86,15 +86,31 @@ class Cosine(CosineAnnealingLR):
         self.T_max = own
 
 
-def build_optimizer(spec: ClassSpec, groups: list[dict[str, Any]]) -> Optimizer:
-    """Build the optimizer of a recipe over parameter groups."""
+def build_optimizer(
+    spec: ClassSpec, groups: list[dict[str, Any]], *, fuse: bool = False
+) -> Optimizer:
+    """Build the optimizer of a recipe over parameter groups.
+
+    Args:
+        spec: Its class path and arguments.
+        groups: Parameters, and what differs from the arguments for them.
+        fuse: Take the form that updates all parameters in one call, where there is one and the
+            arguments do not say otherwise. It differs from the others by rounding.
+    """
     optimizer = check_spec(spec, Optimizer)
     if optimizer is SparseAdam:
         raise UserError(
             "--optimizer SparseAdam is for sparse gradients, which no network here has: take Adam."
         )
+    options = dict(spec.get("init_args") or {})
+    # torch's own default updates one parameter after the other on a CPU: a whole step of
+    # mnist_classifier (10 parameters, Adam) takes 1,211 microseconds, fused 1,031.
+    chosen = any(options.get(form) is not None for form in ("fused", "foreach"))
+    fuse = fuse and not chosen and not options.get("differentiable")
+    if fuse and "fused" in inspect.signature(optimizer).parameters:
+        options["fused"] = True
     try:
-        return optimizer(groups, **spec.get("init_args", {}))
+        return optimizer(groups, **options)
     except ValueError as error:  # such as a negative learning rate
         raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
 

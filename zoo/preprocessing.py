@@ -51,7 +51,9 @@ class Pixels(nn.Module):
         """
         if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
             self._check(x)
-        x = x.to(self.mean.dtype) if x.is_floating_point() else x.to(self.mean.dtype) / 255
+        is_scaled, x = x.is_floating_point(), x.to(self.mean.dtype)
+        if not is_scaled:
+            x = x.div_(255)  # in place: no bytes are floats yet, so nobody else sees these
         return x if self.scaled_only else (x - self.mean) / self.std
 
     def _check(self, x: Tensor) -> None:

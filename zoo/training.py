@@ -1,10 +1,8 @@
 """One training without a command line: its folder, its callbacks, what it leaves behind."""
 
 import contextlib
-import ctypes
 import errno
 import os
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +47,7 @@ from zoo.run_folder import (
 )
 from zoo.settings import Settings
 from zoo.signals import Interrupted, received
+from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
 from zoo.weights import dataset_of, follow, load_backbone, save_weights
 
@@ -143,6 +142,7 @@ class Training:
         resume: Path | None = None,
     ) -> None:
         keep_freed_memory()
+        look_for_gpus_cheaply()
         self.settings, self.recipe = settings, settings.recipe
         self.interval = Interval.of(checkpoint_every)
         self.ckpt_path: str | None = settings.config.ckpt_path
@@ -178,6 +178,8 @@ class Training:
         bar = progress()
         callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect), *self._averaging()]
         options: dict[str, Any] = {"callbacks": callbacks}
+        if trainer_options.profiler is None:
+            options["profiler"] = Unprofiled()
         if isinstance(bar, EpochLines):
             options["enable_progress_bar"] = False
         if self.folder:
@@ -476,18 +478,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of giving every large tensor back to the system.
-
-    A training step allocates the same few megabytes again and again; without this a third of an
-    LSTM's epoch (20 s against 13 s) and two thirds of a batched distortion go into page faults.
-    """
-    if sys.platform != "linux":
-        return
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 2**30
-    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGE)

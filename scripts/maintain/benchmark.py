@@ -3,7 +3,9 @@
 Sections:
   inspect   the documented fashion_ffnn with --inspect none, basic and full
   load      making a pretrained network, by create_model and plainly
-  loop      a step of fit, of a plain torch loop, of the document's loop
+  train     fit beside the document's loop, the best loop by hand, stock Lightning, other libraries
+  evaluate  a test with all metrics and a prediction, beside a bare forward
+  start     from the start of the process to the first step
 """
 
 import argparse
@@ -13,27 +15,18 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from datamodules import TensorDataModule
+import speed
+from measuring import CALLS, Options, Report, median_ratio, milliseconds
 from zoo import create_model, list_models
-from zoo.architectures import FeedForward
-from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.callbacks.tensorboard.callback import TensorBoardPanels
 from zoo.callbacks.tensorboard.registry import LEVELS
 from zoo.cards import pretrained_path
@@ -45,43 +38,6 @@ from zoo.errors import UserError, unknown
 NETWORK = "fashion_ffnn"
 INSIDE = "processor seconds in the inspections: "
 FIT_WITH_CLOCK = "--fit-with-clock"
-# load: one call is a few milliseconds; a repeat is the median of so many.
-CALLS = 10
-# loop: a tiny network shows the loop, the documented one shows what a user feels.
-EXAMPLES, BATCH = 30_000, 64
-HIDDEN_WIDTHS = {"784-32-32-10": [32, 32], "784-512-512-10": [512, 512]}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How long to measure.
-
-    Attributes:
-        repeats: Runs of each variant, interleaved, so that a slow minute hits all of them.
-        epochs: Epochs of a run of `inspect`; the documented ones if None.
-        source: Where its images come from: `auto`, or `synthetic` to need no file.
-    """
-
-    repeats: int = 3
-    epochs: int | None = None
-    source: str = "auto"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a section found.
-
-    Attributes:
-        title: What was measured, in one line.
-        header: Titles of the table's columns.
-        rows: Its cells, formatted.
-        values: All measurements, for a machine to read.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    values: dict[str, Any]
 
 
 def main(argv: list[str]) -> None:
@@ -93,8 +49,10 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="all if none is named")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--epochs", type=int, help="epochs of a run of `inspect`")
-    parser.add_argument("--source", default="auto", help="its images: auto, real or synthetic")
+    parser.add_argument("--epochs", type=int, help="epochs of a run")
+    parser.add_argument("--examples", type=int, help="training examples of `train`; all if not set")
+    parser.add_argument("--cases", nargs="+", default=(), help="of `train` and `evaluate`")
+    parser.add_argument("--source", default="auto", help="images: auto, real or synthetic")
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     chosen = parser.parse_args(argv)
     for name in chosen.sections:
@@ -103,7 +61,8 @@ def main(argv: list[str]) -> None:
     if chosen.repeats < 1:
         raise UserError(f"--repeats must be at least 1, not {chosen.repeats}.")
     quiet()
-    options = Options(repeats=chosen.repeats, epochs=chosen.epochs, source=chosen.source)
+    names = [field.name for field in fields(Options)]
+    options = Options(**{name: getattr(chosen, name) for name in names})
     values = {}
     for name in chosen.sections or SECTIONS:
         report = SECTIONS[name](options)
@@ -111,11 +70,6 @@ def main(argv: list[str]) -> None:
         values[name] = report.values
     if chosen.json:
         chosen.json.write_text(json.dumps(values, indent=2), "utf-8")
-
-
-def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
-    """Return the median ratio of measurements made one after the other, pair by pair."""
-    return statistics.median(v / r for v, r in zip(values, reference, strict=True))
 
 
 @dataclass(frozen=True)
@@ -265,142 +219,12 @@ def make_plainly(network: Callable[..., Any], arguments: dict[str, Any], path: P
     network(**arguments).load_state_dict(load_file(path))
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    """Return the median time of a call, the first left out."""
-    call()
-    taken = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        call()
-        taken.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(taken)
-
-
-def measure_loop(options: Options) -> Report:
-    """Train for an epoch in each way, one after the other, as often as asked for."""
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # or processor time would count the waiting of each thread
-    x = torch.randint(0, 256, (EXAMPLES, 1, 28, 28), dtype=torch.uint8)
-    y = torch.randint(0, 10, (EXAMPLES,))
-    ways: dict[str, Callable[[list[int], Tensor, Tensor], float]] = {
-        "plain torch loop over tensors": plain_loop,
-        "fit: Lightning, our batches, TensorBoard, checkpoints": with_fit,
-        "the document's loop: a DataLoader, here over tensors": documents_loop,
-    }
-    steps = -(-EXAMPLES // BATCH)
-    rows, values = [], {}
-    for title, widths in HIDDEN_WIDTHS.items():
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(options.repeats):
-            for way, train in ways.items():
-                seconds[way].append(train(widths, x, y))
-        plain = seconds["plain torch loop over tensors"]
-        for way, measured in seconds.items():
-            micros = statistics.median(measured) / steps * 1e6
-            ratio = median_ratio(measured, plain)
-            rows.append([title, way, f"{micros:.0f}", f"{ratio:.2f}"])
-        values[title] = seconds
-    torch.set_num_threads(threads)
-    return Report(
-        title=(
-            f"A step of SGD, batch {BATCH}, one thread; processor time, "
-            f"median of {options.repeats} interleaved epochs of {steps} steps"
-        ),
-        header=["network", "loop", "microseconds", "times plain"],
-        rows=rows,
-        values=values,
-    )
-
-
-def network(widths: list[int]) -> nn.Sequential:
-    """Return the network of the document's loop."""
-    sizes = [784, *widths]
-    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], 10))
-
-
-def plain_loop(widths: list[int], x: Tensor, y: Tensor) -> float:
-    """Time the shortest loop that learns the same: in-memory tensors, nothing recorded."""
-    model = network(widths)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    started = time.process_time()
-    for index in torch.randperm(len(x)).split(BATCH):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x[index].float() / 255), y[index])
-        loss.backward()
-        optimizer.step()
-    return time.process_time() - started
-
-
-def documents_loop(widths: list[int], x: Tensor, y: Tensor) -> float:
-    """Time the loop of document 003: a DataLoader, loss and accuracy read at every step."""
-    model = network(widths)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    loader = DataLoader(TensorDataset(x.float() / 255, y), batch_size=BATCH, shuffle=True)
-    started = time.process_time()
-    losses, right = [], 0
-    for images, labels in loader:
-        optimizer.zero_grad()
-        outputs = model(images)
-        loss = nn.functional.cross_entropy(outputs, labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        right += (outputs.argmax(dim=1) == labels).sum().item()
-    return time.process_time() - started
-
-
-def with_fit(widths: list[int], x: Tensor, y: Tensor) -> float:
-    """Time the training epoch of what `fit` sets up, with its default inspections."""
-
-    class Images(TensorDataModule):
-        @property
-        def class_names(self) -> list[str]:
-            return [str(i) for i in range(10)]
-
-        @property
-        def preprocessing(self) -> dict[str, str]:
-            return {"kind": "pixels"}
-
-        def load_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-            return {"train": (x, y), "val": (x[:64], y[:64]), "test": (x[:64], y[:64])}
-
-    class Clock(Callback):
-        seconds = 0.0
-
-        def on_train_epoch_start(self, *_: object) -> None:
-            self.seconds = time.process_time()
-
-        def on_train_epoch_end(self, *_: object) -> None:
-            self.seconds = time.process_time() - self.seconds
-
-    spec = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
-    data = Images(batch_size=BATCH)
-    model = FeedForward(data.spec, hidden_dim=widths).learn({"optimizer": spec})
-    clock = Clock()
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            callbacks=[
-                clock,
-                ModelCheckpoint(folder, save_last=True),
-                *tensorboard_panels("basic"),
-            ],
-            logger=TensorBoardLogger(folder, default_hp_metric=False),
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            num_sanity_val_steps=0,
-        ).fit(model, datamodule=data)
-    return clock.seconds
-
-
 SECTIONS: dict[str, Callable[[Options], Report]] = {
     "inspect": measure_inspect,
     "load": measure_load,
-    "loop": measure_loop,
+    "train": speed.measure_train,
+    "evaluate": speed.measure_evaluate,
+    "start": speed.measure_start,
 }
 
 if __name__ == "__main__":

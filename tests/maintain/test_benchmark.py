@@ -8,6 +8,7 @@ import pytest
 
 import benchmark
 import zoo
+from benchmark import SECTIONS
 
 
 def test_ratio_is_the_median_over_pairs() -> None:
@@ -15,14 +16,37 @@ def test_ratio_is_the_median_over_pairs() -> None:
     assert benchmark.median_ratio([1.1, 11.0, 1.3], [1.0, 10.0, 1.0]) == pytest.approx(1.1)
 
 
-def test_loop_measures_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "EXAMPLES", 256)
-    monkeypatch.setattr(benchmark, "HIDDEN_WIDTHS", {"784-8-10": [8]})
-    report = benchmark.measure_loop(benchmark.Options(repeats=1))
-    assert [row[0] for row in report.rows] == ["784-8-10"] * 3
-    assert report.rows[0][-1] == "1.00"
-    assert all(float(row[2]) > 0 for row in report.rows)
-    assert all(len(row) == len(report.header) for row in report.rows)
+def test_train_lets_everybody_train_in_turn(tmp_path: Path) -> None:
+    options = ("--repeats", "1", "--examples", "128", "--epochs", "1", "--source", "synthetic")
+    cases = ("mnist_classifier", "logistic_regression")
+    found_at = tmp_path / "found.json"
+    benchmark.main(["train", *options, "--cases", *cases, "--json", str(found_at)])
+    found = json.loads(found_at.read_text())["train"]
+    everybody = {"documented", "tight", "stock", "zoo"}
+    for case in cases:
+        assert {f"{case} {name} 32-true" for name in everybody} <= found.keys()
+    assert "mnist_classifier zoo bf16-mixed" in found
+    assert all(clock > 0 for m in found.values() for clock in m["wall"] + m["processor"])
+
+
+def test_evaluate_measures_a_test_beside_a_bare_forward() -> None:
+    options = benchmark.Options(repeats=1, source="synthetic", cases=("mnist_classifier",))
+    (row,) = SECTIONS["evaluate"](options).rows
+    assert row[0] == "mnist_classifier"
+    assert all(float(cell) > 0 for cell in row[1:])
+
+
+@pytest.mark.slow
+def test_fit_is_near_the_best_loop_by_hand() -> None:
+    """The bounds are generous: a machine at rest gives about two thirds of them."""
+    options = benchmark.Options(repeats=3, source="synthetic", cases=("fashion_ffnn",))
+    found = SECTIONS["train"](options).values
+    ours, *theirs = (
+        found[f"fashion_ffnn {name} 32-true"]["processor"]
+        for name in ("zoo", "tight", "documented", "stock")
+    )
+    ratios = [benchmark.median_ratio(ours, other) for other in theirs]
+    assert all(ratio < bound for ratio, bound in zip(ratios, (1.8, 1.2, 0.8), strict=True)), ratios
 
 
 def test_load_measures_every_network_with_weights() -> None:

@@ -324,6 +324,8 @@ def test_a_checkpoint_of_the_end_still_ends_with_the_average(tmp_path: Path) -> 
     expected, _ = run(tmp_path / "whole")
     found, _ = run(tmp_path / "again", go_on_from=tmp_path / "whole" / "last.ckpt")
     assert_equal(state(found), state(expected))
+
+
 def test_a_checkpoint_after_the_end_goes_on_to_the_same_average(tmp_path: Path) -> None:
     def fit(go_on_from: Path | None = None) -> FeedForward:
         model = network(Numbers())
