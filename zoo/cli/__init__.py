@@ -13,6 +13,7 @@ from zoo.errors import NotFiniteError, UserError, unknown
 
 COMMANDS = {
     "fit": "train a network",
+    "sweep": "search settings, or repeat a run over seeds or folds",
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",
