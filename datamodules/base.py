@@ -46,6 +46,8 @@ class TensorDataModule(LightningDataModule):
     unpublished_files: Sequence[str] = ()
     #: MD5 of what is in each file that was read, unpacked, by the file's name.
     checksums: Mapping[str, str] = MappingProxyType({})
+    #: Which examples of the source each split holds, where that is known.
+    rows: Mapping[str, Any] = MappingProxyType({})
     #: One weight per class for the loss, or None.
     class_weights: list[float] | None = None
 

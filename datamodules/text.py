@@ -14,6 +14,7 @@ from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
 from datamodules.folders import checksums_of, expand_home
+from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import UnlikeTrainingWarning
 from datamodules.spec import DataSpec
 from datamodules.tabular.dialect import refuse_other_formats
@@ -39,6 +40,9 @@ class TextCSV(TensorDataModule):
         embedding_dim: Numbers by which a network represents a word.
         val_size: Sentences held out for validation, as a number or a fraction.
         test_size: Sentences held out for the test, as a number or a fraction.
+        folds: Hold out one of so many folds as the test split, for cross-validation: every example
+            is held out by one of them, each class in proportion.
+        fold: Which fold, from 0.
         batch_size: Sentences in a training batch.
         seed: Seed of the splits, and of the generated reviews.
         shuffle: Draw a new order every epoch.
@@ -54,11 +58,15 @@ class TextCSV(TensorDataModule):
         embedding_dim: int = 64,
         val_size: int | float = 0.1,
         test_size: int | float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
         batch_size: int = 64,
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
         for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
             if value < 1:
                 raise UserError(f"--data.{option} must be at least 1, not {value}.")
@@ -120,9 +128,13 @@ class TextCSV(TensorDataModule):
         if self._expected is not None:
             target = torch.from_numpy(self._expected.numbers_of(names))[target]
             names = self._expected.names_for(names)
-        rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
+        if self.folds:
+            held = hold_out_fold(len(frame), self.folds, self.fold, target, self.seed)
+            rest, test = map(torch.from_numpy, held)
+        else:
+            rest, test = hold_out(len(frame), self.test_size, self.seed, "test_size")
         kept, val = hold_out(len(rest), self.val_size, derived_seed(self.seed, "val"))
-        rows = {"train": rest[kept], "val": rest[val], "test": test}
+        rows = self.rows = {"train": rest[kept], "val": rest[val], "test": test}
         words = [tokenize(sentence) for sentence in frame["text"]]
         if self._expected is None:
             self._vocabulary = vocabulary((words[i] for i in rows["train"]), self.vocabulary_size)

@@ -10,10 +10,20 @@ from zoo.errors import UserError
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
 
 
-def make_run_folder(root: Path, name: str) -> Path:
-    """Make `root/name/version_N` with the lowest free N, also if another run does so right now."""
+def make_run_folder(root: Path, name: str, run: str = "") -> Path:
+    """Make `root/name/version_N` with the lowest free N, also if another run does so right now.
+
+    A run that has a name of its own gets `root/name/run`, unless there is one.
+    """
     try:
         (root / name).mkdir(parents=True, exist_ok=True)
+        if run and (root / name / run).exists():
+            raise UserError(
+                f"There is a run '{root / name / run}' already; give this one another --name."
+            )
+        if run:
+            (root / name / run).mkdir()
+            return root / name / run
         taken = [p.name.removeprefix("version_") for p in (root / name).glob("version_*")]
         number = max((int(n) for n in taken if n.isdigit()), default=-1) + 1
         while True:
@@ -30,7 +40,7 @@ def make_run_folder(root: Path, name: str) -> Path:
         ) from error
 
 
-def shared_run_folder(root: Path, name: str) -> Path:
+def shared_run_folder(root: Path, name: str, run: str = "") -> Path:
     """Make the run folder once, and let the other processes of a training on several find it.
 
     Those that Lightning starts inherit the environment, those of torchrun share its store.
@@ -41,8 +51,8 @@ def shared_run_folder(root: Path, name: str) -> Path:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(address, port, is_master=False)
         if os.environ["RANK"] == "0":
-            store.set("zoo_run_folder", str(make_run_folder(root, name)))
+            store.set("zoo_run_folder", str(make_run_folder(root, name, run)))
         return Path(store.get("zoo_run_folder").decode())
-    folder = make_run_folder(root, name)
+    folder = make_run_folder(root, name, run)
     os.environ["ZOO_RUN_FOLDER"] = str(folder)
     return folder

@@ -113,10 +113,15 @@ class Training:
         settings: The settings of the run.
         data: Its data, if they are given as an object; made as the settings say if None.
         inspect: What TensorBoard shows.
+        name: What the run's folder is called; `version_N` if nothing.
     """
 
     def __init__(
-        self, settings: Settings, data: LightningDataModule | None = None, inspect: str = "basic"
+        self,
+        settings: Settings,
+        data: LightningDataModule | None = None,
+        inspect: str = "basic",
+        name: str = "",
     ) -> None:
         keep_freed_memory()
         self.settings, self.recipe = settings, settings.recipe
@@ -142,7 +147,7 @@ class Training:
         suffix = "-synthetic" if self.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")
         self.name = f"{self.recipe.name}{suffix}"
-        self.folder = None if self.is_trial else shared_run_folder(root, self.name)
+        self.folder = None if self.is_trial else shared_run_folder(root, self.name, name)
         bar = progress()
         callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect), *self._averaging()]
         options: dict[str, Any] = {"callbacks": callbacks}

@@ -22,16 +22,20 @@ def main(argv: list[str]) -> None:
     if request.help:
         print(_help(request))
         return
-    settings = Settings(request.recipe, request.argv)
+    trial = ["--trainer.fast_dev_run=true"] if request.overfit else []  # leaves nothing behind
+    settings = Settings(request.recipe, [*request.argv, *trial])
     if request.print_config:
         import yaml
 
         print(yaml.safe_dump(settings.as_recipe(), sort_keys=False, allow_unicode=True), end="")
         return
+    if request.overfit:
+        check(settings, request.overfit)
+        return
     from zoo.cli.tensorboard import opened
 
     with opened(request.open, Path(settings.config.trainer.default_root_dir or "runs")):
-        train(settings, request.inspect)
+        train(settings, request.inspect, request.name, request.lr_find)
 
 
 def _help(request: Request) -> str:
@@ -42,7 +46,23 @@ def _help(request: Request) -> str:
     return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
 
 
-def train(settings: "Settings", inspect: str = "none") -> None:
+def check(settings: "Settings", batches: int) -> None:
+    """Check whether a few batches can be learned by heart, and print the verdict."""
+    from zoo.cli import FAILED_STATUS
+    from zoo.overfitting import check_overfitting
+    from zoo.training import Training
+
+    training = Training(settings, inspect="none")
+    training.announce()
+    verdict = check_overfitting(training, batches)
+    print(verdict)
+    if not verdict.passed:
+        sys.exit(FAILED_STATUS)
+
+
+def train(
+    settings: "Settings", inspect: str = "none", name: str = "", lr_find: bool = False
+) -> None:
     """Train, and print what came of it."""
     import torch
 
@@ -50,8 +70,12 @@ def train(settings: "Settings", inspect: str = "none") -> None:
     from zoo.run_folder import CHECKPOINTS
     from zoo.training import Training
 
-    training = Training(settings, inspect=inspect)
+    training = Training(settings, inspect=inspect, name=name)
     training.announce()
+    if lr_find:
+        from zoo.lr_finder import described, find_learning_rate
+
+        print(described(find_learning_rate(training), training.folder), flush=True)
     try:
         run = training.fit()
     except SystemExit:

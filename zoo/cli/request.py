@@ -12,6 +12,7 @@ from zoo.classes import may_name_in
 from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS
+from zoo.names import checked_name
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
 from zoo.run_recipe import choose_recipe
 
@@ -38,6 +39,9 @@ class Request:
         print_config: Whether only the configuration is wanted.
         inspect: How much to show in TensorBoard, as `zoo.callbacks.tensorboard` reads it.
         open: Whether to start TensorBoard.
+        name: What the run is to be called; `version_N` if nothing.
+        lr_find: Whether to look for a learning rate first.
+        overfit: On how many batches to check whether anything can be learned; 0 to train.
     """
 
     recipe: Recipe
@@ -46,6 +50,9 @@ class Request:
     print_config: bool = False
     inspect: str = "basic"
     open: bool = False
+    name: str = ""
+    lr_find: bool = False
+    overfit: int = 0
 
 
 def parse_request(argv: list[str]) -> Request | None:
@@ -58,7 +65,9 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--freeze", action="append", default=[])
     parser.add_argument("--inspect", default="basic")
     parser.add_argument("--trust", action=Trust)
-    for flag in ("--list", "--print_config", "--pretrained", "--open"):
+    parser.add_argument("--name", default="")
+    parser.add_argument("--overfit", type=int)
+    for flag in ("--list", "--print_config", "--pretrained", "--open", "--lr_find"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
     parser.error = _refuse  # type: ignore[method-assign]
@@ -68,6 +77,8 @@ def parse_request(argv: list[str]) -> Request | None:
         return None
     if chosen.help not in ("", "model", "trainer"):
         raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
+    if chosen.overfit is not None and chosen.overfit < 1:
+        raise UserError(f"--overfit takes a number of batches from 1 on, not {chosen.overfit}.")
     chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     if chosen.model is None and not chosen.config and not chosen.weights:
         if chosen.help:
@@ -97,6 +108,9 @@ def parse_request(argv: list[str]) -> Request | None:
         print_config=chosen.print_config,
         inspect=chosen.inspect,
         open=chosen.open,
+        name=checked_name(chosen.name, "the run") if chosen.name else "",
+        lr_find=chosen.lr_find,
+        overfit=chosen.overfit or 0,
     )
 
 
@@ -130,6 +144,9 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --freeze PATTERN         what does not learn: backbone, or a pattern such as 'backbone.1.*'
   --inspect LEVEL          what TensorBoard shows: {", ".join(LEVELS)}, or less of it:
                            full,-projector,-histograms
+  --name NAME              a name for the run's folder, instead of version_N
+  --lr_find                look for a learning rate first; the run stays as it would be
+  --overfit N              check whether N batches can be learned by heart, instead of training
   --open                   start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE            settings from a file; a run's config.yaml repeats the run
   --ckpt_path FILE         go on from a checkpoint

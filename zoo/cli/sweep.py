@@ -12,7 +12,7 @@ from zoo.errors import UserError
 if TYPE_CHECKING:
     from zoo.settings import Settings
 
-USAGE = """usage: sweep --model NAME [--grid ...| --random ...| --seeds N | --folds N] [options of fit]
+USAGE = """usage: sweep --model NAME [--grid ... | --random ... | --seeds N | --folds N] [options]
 
 Train a network many times. Any option of `fit` beside these is shared by all trials; the same
 command again, here or on other machines that share the folder, goes on with what is left.
@@ -52,7 +52,8 @@ def main(argv: list[str]) -> None:
     if parse_request(rest) is None:  # a listing
         return
     from zoo.console import quiet
-    from zoo.sweeps import make_plan, run_plan
+    from zoo.sweeping.plan import make_plan
+    from zoo.sweeping.sweep import run_plan
 
     quiet()
     options = {key: value for key, value in vars(chosen).items() if key not in ("help", "jobs")}
@@ -73,8 +74,9 @@ def prepare(argv: list[str], settings: dict[str, Any]) -> "tuple[Settings, None,
     from zoo.settings import Settings
 
     request = parse_request([*argv, *(f"--{name}={value}" for name, value in settings.items())])
-    if request is None or request.help or request.print_config or request.open:
-        raise UserError("A sweep takes no --list, --help, --print_config or --open of `fit`.")
+    alone = ("help", "print_config", "open", "lr_find", "overfit")
+    if request is None or (given := [name for name in alone if getattr(request, name)]):
+        raise UserError(f"A sweep does not take --{given[0] if request else 'list'} of `fit`.")
     return Settings(request.recipe, request.argv), None, request.inspect
 
 

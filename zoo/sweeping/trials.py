@@ -1,4 +1,4 @@
-"""Many runs of one network: a search of settings, several seeds, cross-validation."""
+"""The work of a sweep: trials that are trained, gone on with, pruned; in several processes."""
 
 import contextlib
 import multiprocessing
@@ -7,14 +7,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from zoo.cards import read_card
 from zoo.checkpoints import read_checkpoint
@@ -22,71 +21,16 @@ from zoo.classes import trusting
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import measure
 from zoo.run_folder import CHECKPOINTS, WEIGHTS
-from zoo.search_space import Point, Range, Search
-from zoo.settings import Settings
+from zoo.sweeping.out_of_fold import write_predictions
+from zoo.sweeping.plan import Plan
+from zoo.sweeping.queue import TrialQueue
+from zoo.sweeping.space import Point
 from zoo.training import Training
-from zoo.trial_queue import TrialQueue
-
-#: Makes what a `Training` is made of, of further settings.
-Prepare = Callable[[dict[str, Any]], tuple[Settings, LightningDataModule | None, str]]
 
 # A trial that ends its process every time (too little memory, say) must not go on for ever.
 MOST_STARTS = 10
 POLL_SECONDS = 0.5
 OUTPUT, PREDICTIONS = "output.txt", "predictions.csv"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep does; it can be sent to other processes.
-
-    Attributes:
-        prepare: Makes the settings of a trial.
-        folder: Where everything of the sweep goes.
-        name: Its name, and its study's.
-        storage: A storage URL of Optuna, or the path of a journal file.
-        search: How points are chosen.
-        ranges: What is varied.
-        points: The points to try, in order.
-        metric: What tells the better trial, measured on validation data.
-        mode: Whether that is to be small or large.
-        prune: Whether hopeless trials are ended early.
-        request: What identifies the sweep, in plain words.
-    """
-
-    prepare: Prepare
-    folder: Path
-    name: str
-    storage: str
-    search: Search
-    ranges: Sequence[Range]
-    points: Sequence[Point]
-    metric: str
-    mode: Literal["min", "max"]
-    prune: bool = False
-    request: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def tests(self) -> bool:
-        """Whether every trial is tested: none is chosen where seeds or folds are repeated."""
-        return self.search in ("seeds", "folds")
-
-    def queue(self) -> TrialQueue:
-        """Open the queue, and put in it what is missing."""
-        queue = TrialQueue(
-            self.folder, self.storage, self.name, self.mode == "max", dict(self.request)
-        )
-        queue.enqueue(self.points, self.ranges)
-        return queue
-
-    def trial_folder(self, number: int) -> Path:
-        """Return where the runs of a trial are."""
-        return self.folder / "trials" / f"{number:03d}"
-
-    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return what chooses the values of a trial that has none yet."""
-        startup = min(10, max(len(self.points) // 3, 1))
-        return optuna.samplers.TPESampler(n_startup_trials=startup, constant_liar=True, seed=number)
 
 
 def work(plan: Plan, after_trial: Callable[[TrialQueue], None] = lambda queue: None) -> None:
@@ -168,8 +112,6 @@ def _train(plan: Plan, trial: optuna.Trial, point: Point, folder: Path) -> dict[
             raise KeyboardInterrupt from None
         print(f"\n{run}")
         if plan.search == "folds":
-            from zoo.out_of_fold import write_predictions
-
             write_predictions(run, training.trainer, int(point["data.fold"]), folder / PREDICTIONS)
     trial.set_user_attr("seconds", round(run.seconds, 1))
     return dict(run.card.metrics) if run.card else run.metrics
@@ -222,7 +164,7 @@ def work_in_processes(plan: Plan, jobs: int, watch: Callable[[TrialQueue], None]
             for i, worker in enumerate(workers):
                 if worker is not None and worker.is_alive():
                     continue
-                if worker is not None and worker.exitcode:
+                if worker is not None and worker.exitcode > 0:  # of its own, not by a signal
                     now = sum(trial.user_attrs.get("starts", 0) for trial in queue.trials())
                     idle_deaths = idle_deaths + 1 if now == started else 0
                     started = now

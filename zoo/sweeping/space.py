@@ -165,9 +165,8 @@ def points(ranges: Sequence[Range], search: Search, trials: int, seed: int) -> l
     if search == "random":
         drawn = [np.random.default_rng([seed, number]) for number in range(trials)]
         return [{r.name: r.draw(random) for r in ranges} for random in drawn]
-    names = [r.name for r in ranges]
-    if search in ("seeds", "folds"):  # several settings move together
-        return [dict(zip(names, v, strict=True)) for v in zip(*(r.values for r in ranges))]
-    return [
-        dict(zip(names, v, strict=True)) for v in itertools.product(*(r.values for r in ranges))
-    ]
+    names, values = [r.name for r in ranges], [r.values for r in ranges]
+    # The settings of seeds and of folds move together.
+    together = search in ("seeds", "folds")
+    chosen = zip(*values, strict=True) if together else itertools.product(*values)
+    return [dict(zip(names, point, strict=True)) for point in chosen]

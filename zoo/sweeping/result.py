@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 
 from zoo.callbacks.tensorboard.figures import GREY, new_figure, plain_axes
 from zoo.console import duration, table
-from zoo.search_space import Point
-from zoo.sweeping import Plan, best_first, point_of
+from zoo.sweeping.plan import Plan
+from zoo.sweeping.space import Point
+from zoo.sweeping.trials import best_first, point_of
 
 PICTURE = "search.png"
 STATES = {
@@ -83,7 +84,7 @@ def trials_table(plan: Plan, trials: Sequence[Any], most: int | None = None) -> 
     shown = [row for row in all_rows if row["state"] != "waits"]
     names = list(dict.fromkeys(n for row in shown for n in row["metrics"] if n.endswith(split)))
     names.sort(key=lambda name: name != plan.metric)
-    settings = [r.name for r in plan.ranges]
+    settings = [r.name for r in plan.ranges if r.kind != "choice" or len(set(r.values)) > 1]
     cells = [
         [
             str(row["number"]),

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.errors import UserError
-from zoo.search_space import Point, Range
+from zoo.sweeping.space import Point, Range
 
 try:
     import optuna
