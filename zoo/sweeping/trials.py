@@ -18,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from zoo.cards import read_card
 from zoo.checkpoints import read_checkpoint
 from zoo.classes import trusting
+from zoo.console import quiet
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import measure
 from zoo.run_folder import CHECKPOINTS, WEIGHTS
@@ -201,6 +202,7 @@ def _end(workers: Sequence[Any]) -> None:
 
 
 def _worker(plan: Plan, index: int, jobs: int) -> None:
+    quiet()
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     if torch.cuda.device_count() > 1:  # counted without starting CUDA in this process

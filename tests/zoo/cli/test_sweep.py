@@ -144,7 +144,7 @@ def test_folds_predict_every_example_once() -> None:
     ("arguments", "message"),
     [
         (("--grid", "optimizer.lrr=1,2"), "no option --optimizer.lrr"),
-        (("--grid", "model.hidden_dim=4,many"), "--model.hidden_dim takes int, not many"),
+        (("--grid", "model.hidden_dim=4,many"), "--model.hidden_dim takes int or list, not many"),
         (("--grid", "optimizer.lr="), "range of optimizer.lr is empty"),
         (("--random", "optimizer.lr=log(1,1)"), "range of optimizer.lr is empty"),
         (("--random", "optimizer.lr=log(0,1)"), "LOW above 0"),
