@@ -177,9 +177,7 @@ class TensorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches of this rank, in a new order every epoch."""
-        return self._batches(
-            "train", self.batch_size, shuffle=self.shuffle, join_single=True
-        )
+        return self._batches("train", self.batch_size, shuffle=self.shuffle, join_single=True)
 
     def val_dataloader(self) -> TensorBatches:
         """Return the validation batches of this rank."""

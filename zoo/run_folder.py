@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import torch
-
 from zoo.errors import UserError
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.yaml", "checkpoints", "weights.safetensors"
@@ -48,6 +46,8 @@ def shared_run_folder(root: Path, name: str, run: str = "") -> Path:
     if "ZOO_RUN_FOLDER" in os.environ and "LOCAL_RANK" in os.environ:
         return Path(os.environ["ZOO_RUN_FOLDER"])
     if "TORCHELASTIC_RUN_ID" in os.environ:
+        import torch  # not for those who only look at runs
+
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(address, port, is_master=False)
         if os.environ["RANK"] == "0":

@@ -34,7 +34,9 @@ def pairs(contradicting: bool = False, task: str = "multiclass") -> InMemory:
     return InMemory(x, y.float() / 3 if task == "regression" else y, batch_size=32)
 
 
-def check(data: Any, fault: Callable[[ZooModule], None] = lambda m: None, **options: Any) -> Verdict:
+def check(
+    data: Any, fault: Callable[[ZooModule], None] = lambda m: None, **options: Any
+) -> Verdict:
     settings = {"trainer.fast_dev_run": True, **options.pop("settings", {})}
     training = Training(*prepare(settings, model="fnn", data=data, inspect="none", **options))
     fault(training.model)
@@ -67,9 +69,9 @@ def test_a_sound_network_learns_a_batch_by_heart(task: str) -> None:
     [
         (pairs(), freeze, 1e-2, "everything is frozen"),
         (pairs(), kill_units, 1e-2, "dead units: 100 %"),
-        (pairs(), lambda model: None, 30.0, "the learning rate is far too high"),
-        (pairs(contradicting=True), lambda model: None, 1e-2, "labels contradict each other"),
-        (pairs(), lambda model: None, 1e-7, "the learning rate is far too low"),
+        (pairs(), leave, 30.0, "the learning rate is far too high"),
+        (pairs(contradicting=True), leave, 1e-2, "labels contradict each other"),
+        (pairs(), leave, 1e-7, "the learning rate is far too low"),
     ],
 )
 def test_a_planted_fault_is_named(data: Any, fault: Any, lr: float, reason: str) -> None:
