@@ -148,6 +148,7 @@ def make_plan(
     drawn = points(ranges, kind, trials or TRIALS, settings.config.seed_everything)
     request = {
         "settings": described,
+        "files": dict(getattr(data, "checksums", {})),  # changed since, they are other data
         "search": kind,
         "ranges": [repr(r) for r in ranges],
         "metric": monitor.metric,

@@ -1,8 +1,12 @@
 """Sweeps from beginning to end, for `scripts/sweep.py` and `zoo.sweep(...)`."""
 
+import hashlib
 import inspect
 import json
+import pickle
 import sys
+import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -78,31 +82,32 @@ def sweep(
     Raises:
         UserError: If a range is of no setting, or the storage is another sweep's.
     """
-    quiet()
     accepted = inspect.signature(prepare).parameters
     fixed = {
         **(settings or {}),
         **{f"trainer.{k}": v for k, v in options.items() if k not in accepted},
     }
     own = {"model": model, "data": data, **{k: v for k, v in options.items() if k in accepted}}
-    plan = make_plan(
-        partial(_prepare, fixed, own),
-        described=json.dumps([fixed, own], default=_described, sort_keys=True),
-        grid=_texts(grid),
-        random=_texts(random),
-        search=search,
-        trials=trials,
-        seeds=seeds,
-        folds=folds,
-        metric=metric,
-        prune=prune,
-        storage=str(storage) if storage else None,
-        name=name,
-    )
-    found = run_plan(plan, jobs)
-    if found.best is not None:
-        found.text += f"\nagain        zoo.fit({model!r}, ..., settings={found.best})"
-    return found
+    with warnings.catch_warnings():  # what is hushed is hushed for this call alone
+        quiet()
+        plan = make_plan(
+            partial(_prepare, fixed, own),
+            described=json.dumps([fixed, own], default=_described, sort_keys=True),
+            grid=_texts(grid),
+            random=_texts(random),
+            search=search,
+            trials=trials,
+            seeds=seeds,
+            folds=folds,
+            metric=metric,
+            prune=prune,
+            storage=str(storage) if storage else None,
+            name=name,
+        )
+        found = run_plan(plan, jobs)
+        if found.best is not None:
+            found.text += f"\nagain        zoo.fit({model!r}, ..., settings={found.best})"
+        return found
 
 
 def _prepare(
@@ -112,8 +117,15 @@ def _prepare(
 
 
 def _described(value: Any) -> str:
-    """Name data in memory by their type and size: a sweep on others is another one."""
-    return f"{type(value).__name__} {getattr(value, 'shape', '')}"
+    """Tell data in memory by their content: a sweep on others is another one.
+
+    What cannot be told is like nothing else, so that its sweep begins anew.
+    """
+    try:
+        digest = hashlib.sha256(pickle.dumps(value)).hexdigest()[:12]
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError):
+        digest = uuid.uuid4().hex[:12]
+    return f"{type(value).__name__} {digest}"
 
 
 def _texts(ranges: Mapping[str, Any] | Sequence[str] | None) -> list[str] | None:

@@ -83,6 +83,23 @@ def test_the_same_command_again_does_nothing_twice(run_cli: Callable[..., Any]) 
     assert after[2].params not in before
 
 
+def test_other_data_are_another_sweep(run_cli: Callable[..., Any]) -> None:
+    x, y = clusters(60)
+    first = zoo.sweep("tabular_mlp", (x, y), grid={"optimizer.lr": [0.01]}, **SHORT)
+    second = zoo.sweep("tabular_mlp", (-x, y), grid={"optimizer.lr": [0.01]}, **SHORT)
+    again = zoo.sweep("tabular_mlp", (x.copy(), y), grid={"optimizer.lr": [0.01]}, **SHORT)
+    assert first.folder == again.folder != second.folder
+    table = ("sweep", "--model", "tabular_mlp", "--data", "csv", "--data.path", "t.csv")
+    table = (*table, "--data.target", "y", "--grid", "lr=0.01", "--trainer.max_epochs", 1)
+    for flipped in (1, -1):
+        rows = [
+            f"{flipped * a:.3f},{b:.3f},{'uv'[c > 0]}" for (a, b, *_), c in zip(x, y, strict=True)
+        ]
+        Path("t.csv").write_text("\n".join(["a,b,y", *rows]))
+        assert run_cli(*table, "--inspect", "none").status == 0
+    assert len(list(Path("runs/sweeps").iterdir())) == 4
+
+
 def test_without_ranges_it_takes_the_documents_own(run_cli: Callable[..., Any]) -> None:
     assert run_cli("sweep", *QUICK, "--name", "rates").status == 0
     rates = [float(t.params["optimizer.lr"]) for t in study_of(Path("runs/sweeps/rates")).trials]
