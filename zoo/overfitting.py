@@ -139,8 +139,8 @@ class _Check:
                 loss.backward()
                 return loss
 
-            loss = optimizer.step(closure)
-            if update % CHECK_EVERY and math.isfinite(float(loss)):
+            loss = float(optimizer.step(closure).detach())
+            if update % CHECK_EVERY and math.isfinite(loss):
                 continue
             last, accuracy = self.evaluate(model)
             if not math.isfinite(last):

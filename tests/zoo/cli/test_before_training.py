@@ -86,6 +86,7 @@ def test_the_command_ends_with_a_verdict(run_cli: Callable[..., Any]) -> None:
     fine = run_cli("fit", *IMAGES, "--overfit", 1)
     assert fine.status == 0, fine.err
     assert "--overfit: passed. 64 examples" in fine.out
+    assert "warning: " not in fine.err
     everything = ("--freeze", "backbone", "--freeze", "head.*")
     frozen = run_cli("fit", *IMAGES, "--overfit", 1, *everything)
     assert frozen.status == 1
