@@ -48,6 +48,8 @@ class TensorDataModule(LightningDataModule):
     unpublished_files: Sequence[str] = ()
     #: MD5 of what is in each file that was read, unpacked, by the file's name.
     checksums: Mapping[str, str] = MappingProxyType({})
+    #: Which examples of the source each split holds, where that is known.
+    rows: Mapping[str, Any] = MappingProxyType({})
     #: One weight per class for the loss, or None.
     class_weights: list[float] | None = None
 
@@ -197,9 +199,7 @@ class TensorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches of this rank, in a new order every epoch."""
-        return self._batches(
-            "train", self.batch_size, shuffle=self.shuffle, pad=True, join_single=True
-        )
+        return self._batches("train", self.batch_size, shuffle=self.shuffle, join_single=True)
 
     def val_dataloader(self) -> TensorBatches:
         """Return the validation batches of this rank."""

@@ -16,8 +16,9 @@ class TensorBatches:
     One indexing call makes a whole batch, so no Python runs per example: a batch of 64 images
     costs about 10 microseconds where `DataLoader(TensorDataset(...))` costs about 160. Lightning
     passes an iterable that is not a DataLoader through untouched, so this class shards for itself:
-    with `world_size` ranks, training pads the epoch to a multiple of `world_size` and rank r takes
-    every `world_size`-th index from r; evaluation pads nothing, so that no example is scored twice.
+    of `world_size` ranks, rank r takes every `world_size`-th index from r, so that every example is
+    read once in an epoch. All ranks have equally many batches, as training in step needs: what one
+    rank has more than another joins its last batch.
 
     The order of an epoch depends on the seed and the number of the epoch alone: a run that resumes
     sees the batches it would have seen. Lightning calls `sampler.set_epoch` before every epoch.
@@ -33,7 +34,6 @@ class TensorBatches:
         replacement: Draw examples with replacement instead of permuting them. Implies `shuffle`.
         join_single: Let a last batch of one example join the batch before it: batch normalization
             cannot train on one example.
-        pad: Pad to equal lengths on every rank by repeating the first examples of the epoch.
         seed: Seed of the order.
         rank: Which shard this process reads.
         world_size: How many shards there are.
@@ -48,7 +48,6 @@ class TensorBatches:
         shuffle: bool = False,
         replacement: bool = False,
         join_single: bool = False,
-        pad: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -65,7 +64,6 @@ class TensorBatches:
         self.shuffle = shuffle or replacement
         self.replacement = replacement
         self.join_single = join_single
-        self.pad = pad
         self.seed = seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
@@ -88,10 +86,7 @@ class TensorBatches:
     @property
     def num_examples(self) -> int:
         """How many examples this rank reads in an epoch."""
-        total = len(self.y)
-        if self.pad:
-            return -(-total // self.world_size)
-        return len(range(self.rank, total, self.world_size))
+        return len(range(self.rank, len(self.y), self.world_size))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next epoch."""
@@ -111,13 +106,12 @@ class TensorBatches:
             order = torch.from_numpy(rng.permutation(total))
         else:
             order = torch.arange(total)
-        if self.pad and (missing := -total % self.world_size):
-            order = torch.cat([order, order.repeat(-(-missing // total))[:missing]])
         return order[self.rank :: self.world_size]
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        full, rest = divmod(self.num_examples, self.batch_size)
+        """Return the number of batches in an epoch, the same on every rank."""
+        fewest = len(self.y) // self.world_size  # that a rank reads
+        full, rest = divmod(fewest, self.batch_size)
         if rest == 1 and self.join_single and full and self.batch_size > 1:
             return full
         return full + (rest > 0)

@@ -70,4 +70,4 @@ class LogicGate(TensorDataModule):
     def train_dataloader(self) -> TensorBatches:
         """Return the training batches, drawn with replacement if so asked."""
         options: dict[str, Any] = {"replacement": self.replacement, "shuffle": self.shuffle}
-        return self._batches("train", self.batch_size, pad=True, join_single=True, **options)
+        return self._batches("train", self.batch_size, join_single=True, **options)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError
+from datamodules.folds import check_folds, hold_out_fold
 from datamodules.spec import DataSpec
 
 
@@ -24,6 +25,9 @@ class InMemory(TensorDataModule):
         class_names: Names of the classes, in the order of the indices.
         val_size: Examples held out for validation, as a number or a fraction.
         test_size: Examples held out for the test, likewise.
+        folds: Hold out one of so many folds as the test split, for cross-validation: every example
+            is held out by one of them, each class in proportion.
+        fold: Which fold, from 0.
         batch_size: Examples in a training batch.
         seed: Seed of the splits.
         shuffle: Draw a new order of the training examples every epoch.
@@ -43,11 +47,15 @@ class InMemory(TensorDataModule):
         class_names: Sequence[str] | None = None,
         val_size: int | float = 0.15,
         test_size: int | float = 0.15,
+        folds: int | None = None,
+        fold: int = 0,
         batch_size: int = 64,
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
         self.val_size, self.test_size = val_size, test_size
         self.x = _as_tensor(x, "inputs")
         self.x = self.x if self.x.dtype == torch.uint8 else self.x.float()
@@ -103,10 +111,15 @@ class InMemory(TensorDataModule):
 
     def load_splits(self) -> dict[str, Split]:
         """Split at random."""
-        rest, test = hold_out(len(self.x), self.test_size, self.seed, "test_size")
+        if self.folds:
+            classes = None if self.task == "regression" else self.y
+            held = hold_out_fold(len(self.x), self.folds, self.fold, classes, self.seed)
+            rest, test = map(torch.from_numpy, held)
+        else:
+            rest, test = hold_out(len(self.x), self.test_size, self.seed, "test_size")
         kept, val = hold_out(len(rest), self.val_size, self.seed + 1)
-        rows = {"train": rest[kept], "val": rest[val], "test": test}
-        return {split: (self.x[index], self.y[index]) for split, index in rows.items()}
+        self.rows = {"train": rest[kept], "val": rest[val], "test": test}
+        return {split: (self.x[index], self.y[index]) for split, index in self.rows.items()}
 
 
 def as_datamodule(data: Any, target: Any = None, **options: Any) -> LightningDataModule:

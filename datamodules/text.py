@@ -14,6 +14,7 @@ from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
 from datamodules.folders import checksums_of, expand_home
+from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import UnlikeTrainingWarning
 from datamodules.images import SyntheticDataWarning
 from datamodules.spec import DataSpec
@@ -42,6 +43,9 @@ class TextCSV(TensorDataModule):
         embedding_dim: Numbers by which a network represents a word.
         val_size: Sentences held out for validation, as a number or a fraction.
         test_size: Sentences held out for the test, as a number or a fraction.
+        folds: Hold out one of so many folds as the test split, for cross-validation: every example
+            is held out by one of them, each class in proportion.
+        fold: Which fold, from 0.
         batch_size: Sentences in a training batch.
         seed: Seed of the splits, and of the synthetic reviews.
         shuffle: Draw a new order every epoch.
@@ -59,11 +63,15 @@ class TextCSV(TensorDataModule):
         embedding_dim: int = 64,
         val_size: int | float = 0.1,
         test_size: int | float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
         batch_size: int = 64,
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
         for option, value in {"max_length": max_length, "vocabulary_size": vocabulary_size}.items():
             if value < 1:
                 raise UserError(f"--data.{option} must be at least 1, not {value}.")
@@ -83,6 +91,8 @@ class TextCSV(TensorDataModule):
         self.embedding_dim = embedding_dim
         self.val_size, self.test_size = val_size, test_size
         self.origin = "real" if path else "synthetic"
+        #: The numbers of the sentences of every split.
+        self.rows: dict[str, Tensor] = {}
         self._class_names: list[str] = []
         self._vocabulary: list[str] = []
         self._max_length = max_length
@@ -123,7 +133,8 @@ class TextCSV(TensorDataModule):
         """
         if self._expected is not None:
             self._expected.require("tokens")
-        frame, rows = self._frame_and_rows()
+        frame, self.rows = self._frame_and_rows()
+        rows = self.rows
         names = sorted(frame["label"].unique())
         number = {name: i for i, name in enumerate(names)}
         target = torch.tensor([number[name] for name in frame["label"]])
@@ -160,10 +171,16 @@ class TextCSV(TensorDataModule):
         train, rows = torch.arange(len(frame)), {}
         for split, seed in (("test", self.seed), ("val", derived_seed(self.seed, "val"))):
             path, size = self.split_paths[split], getattr(self, f"{split}_size")
+            if path and split == "test" and self.folds:
+                raise UserError("Give either --data.folds or --data.test_path.")
             if path:
                 more = self._read(path)
                 rows[split] = torch.arange(len(frame), len(frame) + len(more))
                 frame = pd.concat([frame, more], ignore_index=True)
+            elif split == "test" and self.folds:
+                classes = frame["label"].astype("category").cat.codes
+                held = hold_out_fold(len(frame), self.folds, self.fold, classes, self.seed)
+                train, rows[split] = map(torch.from_numpy, held)
             elif size == 0:
                 rows[split] = train[:0]
             else:

@@ -17,6 +17,7 @@ _HOMES = {
     "load_weights": "zoo.weights",
     "save_weights": "zoo.weights",
     "fit": "zoo.run",
+    "sweep": "zoo.sweeping.sweep",
     "DataSpec": "datamodules.spec",
     "Learning": "zoo.learning",
     "ZooModule": "zoo.module",

@@ -95,7 +95,7 @@ def measure(
         Learning(
             loss=trained.loss,
             output_activation=trained.output_activation,
-            class_weights=trained.class_weights or data.class_weights,
+            class_weights=trained.class_weights or getattr(data, "class_weights", None),
         )
     )
     metrics: dict[str, float] = {}
@@ -126,8 +126,9 @@ def measure_run(
             measured = {f"{k.removesuffix('/val')}/train": v for k, v in values.items()}
     finally:
         trainer.loggers, trainer.limit_val_batches = loggers, limit
-    for split, evaluate in {"val": trainer.validate, "test": trainer.test}.items():
-        if has_split(data, split) and (split == "test" or limit != 0):
+    wanted = {"val": (trainer.validate, limit), "test": (trainer.test, trainer.limit_test_batches)}
+    for split, (evaluate, share) in wanted.items():
+        if has_split(data, split) and share != 0:
             for values in evaluate(model, datamodule=data, verbose=False):
                 measured |= values
     count = len(batches.y) if isinstance(batches, TensorBatches) else 0

@@ -239,7 +239,18 @@ class ZooModule(Network):
                 self._train_sums = sums.new_zeros(3)
             self._train_sums[:2] += sums
             self._train_sums[2] += len(target)
-        return loss
+        return loss * self._share_of_processes(len(target))
+
+    def _share_of_processes(self, count: int) -> float:
+        """Return the weight of this process's part of a batch in the mean over all processes.
+
+        Only the last batch of an epoch may be divided unevenly: 17 and 16 examples, say.
+        """
+        if self._trainer is None or self.trainer.world_size == 1 or not self.trainer.is_last_batch:
+            return 1.0
+        counted = torch.tensor(float(count), device=self.device)
+        mean = self.trainer.strategy.reduce(counted, reduce_op="mean")
+        return count / float(mean)
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and accuracy of the epoch's batches, as they were while learning."""

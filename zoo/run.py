@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+from lightning.pytorch import LightningDataModule
+
 from datamodules.memory import as_datamodule
 from zoo.console import quiet
+from zoo.errors import UserError
 from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe
 from zoo.settings import Settings, as_options
@@ -62,12 +66,66 @@ def fit(
     Raises:
         UserError: If a setting does not exist or does not fit.
     """
+    with warnings.catch_warnings():  # what is hushed is hushed for this call alone
+        quiet()
+        folder = None
+        if resume:
+            folder = find_run(resume, model, Path(trainer.get("default_root_dir") or "runs"))
+        prepared = prepare(
+            {**{f"trainer.{key}": value for key, value in trainer.items()}, **(settings or {})},
+            model=model,
+            data=data,
+            target=target,
+            weights=weights,
+            pretrained=pretrained,
+            learning=learning,
+            optimizer=optimizer,
+            lr=lr,
+            lr_scheduler=lr_scheduler,
+            seed=seed,
+            inspect=inspect,
+            resume=folder,
+        )
+        training = Training(*prepared, checkpoint_every=checkpoint_every, resume=folder)
+        training.announce()
+        try:
+            return training.fit()
+        except SystemExit:  # Lightning's, after a Ctrl-C: it has saved, and would end a notebook
+            raise KeyboardInterrupt from None
+
+
+def prepare(
+    settings: Mapping[str, Any],
+    *,
+    model: str = "fashion_ffnn",
+    data: Any = None,
+    target: str | list[str] | None = None,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    learning: Mapping[str, Any] | None = None,
+    optimizer: str | Mapping[str, Any] | None = None,
+    lr: float | None = None,
+    lr_scheduler: str | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    inspect: str = "basic",
+    resume: Path | None = None,
+) -> tuple[Settings, LightningDataModule | None, str]:
+    """Return what a `Training` is made of: settings, data if they are given, and what is shown.
+
+    The arguments are those of `fit`; `resume` is the folder of a run, whose settings are taken.
+    """
     named = str(data) if isinstance(data, (str, Path)) else None
-    given = None if data is None or named else as_datamodule(data, target)
-    folder = None
+    settings, given = dict(settings), None
+    if data is not None and not named:
+        own = () if isinstance(data, LightningDataModule) else settings
+        options = {key: settings.pop(key) for key in tuple(own) if key.startswith("data.")}
+        options = {key.removeprefix("data."): _value(value) for key, value in options.items()}
+        try:
+            given = as_datamodule(data, target, **options)
+        except TypeError as error:  # an option that these data do not have
+            raise UserError(f"The data cannot be made: {error}.") from error
     if resume:
-        folder = find_run(resume, model, Path(trainer.get("default_root_dir") or "runs"))
-        recipe = choose_recipe(configs=[folder / CONFIG])
+        recipe = choose_recipe(configs=[resume / CONFIG])
     else:
         recipe = choose_recipe(
             model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
@@ -80,16 +138,10 @@ def fit(
     single = {"optimizer.lr": lr, "seed_everything": seed}
     single["data.target"] = None if given else target
     changes |= {key: value for key, value in single.items() if value is not None}
-    changes |= {f"trainer.{key}": value for key, value in trainer.items()}
-    changes |= settings or {}
-    with warnings.catch_warnings():  # what is hushed is hushed for this call alone
-        quiet()
-        parsed = Settings(recipe, as_options(changes), with_data=given is None)
-        training = Training(
-            parsed, given, inspect=inspect, checkpoint_every=checkpoint_every, resume=folder
-        )
-        training.announce()
-        try:
-            return training.fit()
-        except SystemExit:  # Lightning's, after a Ctrl-C: it has saved, and would end a notebook
-            raise KeyboardInterrupt from None
+    options = as_options({**changes, **settings})
+    return Settings(recipe, options, with_data=given is None), given, inspect
+
+
+def _value(value: Any) -> Any:
+    """Return what a text of the command line stands for; anything else as it is."""
+    return yaml.safe_load(value) if isinstance(value, str) else value

@@ -27,10 +27,20 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 LENGTH = ("max_epochs", "max_steps", "max_time")
 
 
-def make_run_folder(root: Path, name: str) -> Path:
-    """Make `root/name/version_N` with the lowest free N, also if another run does so right now."""
+def make_run_folder(root: Path, name: str, run: str = "") -> Path:
+    """Make `root/name/version_N` with the lowest free N, also if another run does so right now.
+
+    A run that has a name of its own gets `root/name/run`, unless there is one.
+    """
     try:
         (root / name).mkdir(parents=True, exist_ok=True)
+        if run and (root / name / run).exists():
+            raise UserError(
+                f"There is a run '{root / name / run}' already; give this one another --name."
+            )
+        if run:
+            (root / name / run).mkdir()
+            return root / name / run
         number = max(map(_number, _versions(root / name)), default=-1) + 1
         while True:
             folder = root / name / f"version_{number}"
@@ -46,7 +56,7 @@ def make_run_folder(root: Path, name: str) -> Path:
         ) from error
 
 
-def shared_run_folder(root: Path, name: str) -> Path:
+def shared_run_folder(root: Path, name: str, run: str = "") -> Path:
     """Make the run folder once, and let the other processes of a training on several find it.
 
     Those that Lightning starts inherit the environment, those of torchrun share its store.
@@ -59,9 +69,9 @@ def shared_run_folder(root: Path, name: str) -> Path:
 
         store = TCPStore(address, port, is_master=False)
         if os.environ["RANK"] == "0":
-            store.set("zoo_run_folder", str(make_run_folder(root, name)))
+            store.set("zoo_run_folder", str(make_run_folder(root, name, run)))
         return Path(store.get("zoo_run_folder").decode())
-    folder = make_run_folder(root, name)
+    folder = make_run_folder(root, name, run)
     os.environ["ZOO_RUN_FOLDER"] = str(folder)
     return folder
 
@@ -113,8 +123,8 @@ def find_run(resume: str | Path | bool, name: str | None, root: Path) -> Path:
             "run of that name."
         )
     name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    runs = [run for kind in (name, f"{name}-synthetic") for run in _versions(root / kind)]
-    runs = [run for run in runs if (run / CONFIG).is_file()]
+    kinds = (root / name, root / f"{name}-synthetic")
+    runs = [config.parent for kind in kinds for config in kind.glob(f"*/{CONFIG}")]
     unfinished = [run for run in runs if not is_finished(run)]
     if unfinished:
         return max(unfinished, key=lambda run: (run / CONFIG).stat().st_mtime_ns)

@@ -125,6 +125,7 @@ class Training:
         settings: The settings of the run.
         data: Its data, if they are given as an object; made as the settings say if None.
         inspect: What TensorBoard shows.
+        name: What the run's folder is called; `version_N` if nothing.
         checkpoint_every: The longest time or number of updates between two checkpoints.
         resume: The folder of a run to go on with, whose settings these are.
 
@@ -138,6 +139,7 @@ class Training:
         data: LightningDataModule | None = None,
         inspect: str = "basic",
         *,
+        name: str = "",
         checkpoint_every: str = "5min",
         resume: Path | None = None,
     ) -> None:
@@ -172,7 +174,7 @@ class Training:
         self.name = f"{self.recipe.name}{suffix}"
         self.folder = resume
         if not self.is_trial and not resume:
-            self.folder = shared_run_folder(root, self.name)
+            self.folder = shared_run_folder(root, self.name, name)
         elif resume:
             os.environ["ZOO_RUN_FOLDER"] = str(resume)
         bar = progress()

@@ -11,6 +11,7 @@ from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
+from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import encoding
 from datamodules.tabular import leaks, profile, splits, statistics, store, synthetic, targets
 from datamodules.tabular.anomalies import warn
@@ -59,6 +60,9 @@ class Tabular(TensorDataModule):
         split_column: Column that says train, val or test.
         val_split: Rows to validate on, as a fraction or a number; each class in proportion.
         test_split: Rows to test on, likewise.
+        folds: Hold out one of so many folds as the test split, for cross-validation: every example
+            is held out by one of them, each class in proportion.
+        fold: Which fold, from 0.
         scaling: `standard` (mean and standard deviation), `robust` (median and quartiles), `log`
             (standard, on a logarithmic scale where values lean far to one side), `none`, or `auto`,
             which is `log`.
@@ -100,6 +104,8 @@ class Tabular(TensorDataModule):
         split_column: str | None = None,
         val_split: int | float = 0.15,
         test_split: int | float = 0.15,
+        folds: int | None = None,
+        fold: int = 0,
         scaling: Scaling = "auto",
         missing_indicators: bool | Literal["auto"] = "auto",
         bins: int = 0,
@@ -115,6 +121,8 @@ class Tabular(TensorDataModule):
         super().__init__(
             batch_size=1 if batch_size == "auto" else batch_size, seed=seed, shuffle=shuffle
         )
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
         self.auto_batch_size = batch_size == "auto"
         if bins < 0 or bins == 1:
             raise UserError(f"--data.bins must be 0 or at least 2, not {bins}.")
@@ -347,6 +355,11 @@ class Tabular(TensorDataModule):
         for role, index in given.items():
             if not len(index):
                 raise UserError(f"No row with a target is left to {role} on.")
+        if self.folds:
+            pool = given["train"]
+            classes = None if target.codes is None else target.codes[pool]
+            kept, held = hold_out_fold(len(pool), self.folds, self.fold, classes, self.seed)
+            given |= {"train": pool[kept], "test": pool[held]}
         order = ("train", "val", "test")
         made = splits.make(given, target.codes, self.val_split, self.test_split, self.seed)
         if target.codes is not None and self._expected is None:

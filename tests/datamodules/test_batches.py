@@ -83,22 +83,22 @@ def test_shuffling_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("join_single", [False, True])
 @pytest.mark.parametrize("world_size", [2, 3, 7])
-@pytest.mark.parametrize("count", [20, 21, 22, 3])
-def test_training_ranks_together_read_everything_in_equally_many_batches(
-    count: int, world_size: int
+@pytest.mark.parametrize("count", [7, 20, 21, 22, 56, 57, 63])
+def test_training_ranks_read_every_example_once_in_equally_many_batches(
+    count: int, world_size: int, join_single: bool
 ) -> None:
-    ranks = [
-        batches(count, 4, shuffle=True, pad=True, rank=r, world_size=world_size)
-        for r in range(world_size)
-    ]
-    seen = [flat(loader) for loader in ranks]
-    assert {i for shard in seen for i in shard} == set(range(count))
-    assert len({len(shard) for shard in seen}) == 1
-    assert len({len(loader) for loader in ranks}) == 1
-    # What is repeated is less than one example for each rank.
-    assert sum(map(len, seen)) - count < world_size
-    assert [len(loader) for loader in ranks] == [len(read(loader)) for loader in ranks]
+    options = {"shuffle": True, "join_single": join_single, "world_size": world_size}
+    ranks = [batches(count, 4, rank=r, **options) for r in range(world_size)]
+    seen = [read(loader) for loader in ranks]
+    assert sorted(i for rank in seen for batch in rank for i in batch) == list(range(count))
+    assert len({len(rank) for rank in seen}) == 1
+    assert [len(loader) for loader in ranks] == [len(rank) for rank in seen]
+    assert all(batch for rank in seen for batch in rank)
+    # Together they read in the order of one process.
+    order = flat(batches(count, count, shuffle=True))
+    assert [flat(loader) for loader in ranks] == [order[r::world_size] for r in range(world_size)]
 
 
 @pytest.mark.parametrize("count", [20, 21, 22])
@@ -108,8 +108,8 @@ def test_evaluating_ranks_score_every_example_exactly_once(count: int) -> None:
 
 
 def test_two_ranks_of_half_the_batch_make_the_batches_of_one_process() -> None:
-    whole = read(batches(32, 8, shuffle=True, pad=True))
-    halves = [batches(32, 4, shuffle=True, pad=True, rank=r, world_size=2) for r in (0, 1)]
+    whole = read(batches(32, 8, shuffle=True))
+    halves = [batches(32, 4, shuffle=True, rank=r, world_size=2) for r in (0, 1)]
     for batch, *parts in zip(whole, *map(read, halves), strict=True):
         assert sorted(batch) == sorted(parts[0] + parts[1])
 

@@ -15,6 +15,7 @@ from zoo.signals import Interrupted, handle, received, stop_at_once
 
 COMMANDS = {
     "fit": "train a network",
+    "sweep": "search settings, or repeat a run over seeds or folds",
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
     "models": "list the networks, or show one",

@@ -23,11 +23,15 @@ def main(argv: list[str]) -> None:
     if request.help:
         print(_help(request))
         return
-    settings = Settings(request.recipe, request.argv)
+    trial = ["--trainer.fast_dev_run=true"] if request.overfit else []  # leaves nothing behind
+    settings = Settings(request.recipe, [*request.argv, *trial])
     if request.print_config:
         import yaml
 
         print(yaml.safe_dump(settings.as_recipe(), sort_keys=False, allow_unicode=True), end="")
+        return
+    if request.overfit:
+        check(settings, request.overfit)
         return
     from zoo.cli.tensorboard import opened
 
@@ -44,6 +48,20 @@ def _help(request: Request) -> str:
     return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
 
 
+def check(settings: "Settings", batches: int) -> None:
+    """Check whether a few batches can be learned by heart, and print the verdict."""
+    from zoo.cli import FAILED_STATUS
+    from zoo.overfitting import check_overfitting
+    from zoo.training import Training
+
+    training = Training(settings, inspect="none")
+    training.announce()
+    verdict = check_overfitting(training, batches)
+    print(verdict)
+    if not verdict.passed:
+        sys.exit(FAILED_STATUS)
+
+
 def train(settings: "Settings", request: Request) -> None:
     """Train, and print what came of it."""
     import torch
@@ -53,10 +71,15 @@ def train(settings: "Settings", request: Request) -> None:
     training = Training(
         settings,
         inspect=request.inspect,
+        name=request.name,
         checkpoint_every=request.checkpoint_every,
         resume=request.resume,
     )
     training.announce()
+    if request.lr_find:
+        from zoo.lr_finder import described, find_learning_rate
+
+        print(described(find_learning_rate(training), training.folder), flush=True)
     try:
         run = training.fit()
     except Interrupted:

@@ -1,4 +1,4 @@
-"""`models`: list the networks of the zoo, or show one."""
+"""`models`: list the networks of the zoo, show one, or set runs side by side."""
 
 import argparse
 import contextlib
@@ -18,8 +18,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as '*mnist*'")
     parser.add_argument("--model", help="show one network: structure, source, data, weights")
     parser.add_argument("--pretrained", action="store_true", help="only those with weights")
+    parser.add_argument("--runs", metavar="FOLDER", help="the runs below a folder, side by side")
+    parser.add_argument("--metric", default="", help="with --runs: sort by it, such as loss/val")
     chosen = parser.parse_args(argv)
-    if chosen.model:
+    if chosen.metric and not chosen.runs:
+        raise UserError("--metric belongs to --runs FOLDER.")
+    if chosen.runs:
+        from zoo.cli.runs import runs_table
+
+        print(runs_table(chosen.runs, chosen.metric))
+    elif chosen.model:
         print(describe(chosen.model))
     elif chosen.pretrained:
         print("\n".join(list_models(chosen.pattern, pretrained=True)))

@@ -14,6 +14,7 @@ from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.interval import Interval
 from zoo.learning import SETTINGS
+from zoo.names import checked_name
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
 from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe
@@ -43,6 +44,9 @@ class Request:
         open: Whether to start TensorBoard.
         checkpoint_every: The longest time or number of updates between two checkpoints.
         resume: The folder of the run to go on with, if any.
+        name: What the run is to be called; `version_N` if nothing.
+        lr_find: Whether to look for a learning rate first.
+        overfit: On how many batches to check whether anything can be learned; 0 to train.
     """
 
     recipe: Recipe
@@ -53,6 +57,9 @@ class Request:
     open: bool = False
     checkpoint_every: str = "5min"
     resume: Path | None = None
+    name: str = ""
+    lr_find: bool = False
+    overfit: int = 0
 
 
 def parse_request(argv: list[str]) -> Request | None:
@@ -67,7 +74,9 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--trust", action=Trust)
     parser.add_argument("--resume", nargs="?", const=True)
     parser.add_argument("--checkpoint_every", default="5min")
-    for flag in ("--list", "--print_config", "--pretrained", "--open"):
+    parser.add_argument("--name", default="")
+    parser.add_argument("--overfit", type=int)
+    for flag in ("--list", "--print_config", "--pretrained", "--open", "--lr_find"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
     parser.error = _refuse  # type: ignore[method-assign]
@@ -77,6 +86,8 @@ def parse_request(argv: list[str]) -> Request | None:
         return None
     if chosen.help not in ("", "model", "trainer"):
         raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
+    if chosen.overfit is not None and chosen.overfit < 1:
+        raise UserError(f"--overfit takes a number of batches from 1 on, not {chosen.overfit}.")
     chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     Interval.of(chosen.checkpoint_every)
     if not (chosen.model or chosen.config or chosen.weights or chosen.resume):
@@ -112,6 +123,9 @@ def parse_request(argv: list[str]) -> Request | None:
         open=chosen.open,
         checkpoint_every=chosen.checkpoint_every,
         resume=resume,
+        name=checked_name(chosen.name, "the run") if chosen.name else "",
+        lr_find=chosen.lr_find,
+        overfit=chosen.overfit or 0,
     )
 
 
@@ -160,6 +174,9 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --freeze PATTERN         what does not learn: backbone, or a pattern such as 'backbone.1.*'
   --inspect LEVEL          what TensorBoard shows: {", ".join(LEVELS)}, or less of it:
                            full,-projector,-histograms
+  --name NAME              a name for the run's folder, instead of version_N
+  --lr_find                look for a learning rate first; the run stays as it would be
+  --overfit N              check whether N batches can be learned by heart, instead of training
   --open                   start TensorBoard beside the run; it goes on until Ctrl-C
   --config FILE            settings from a file; a run's config.yaml repeats the run
   --resume [RUN]           go on with a run: the newest unfinished one of --model NAME, or the one

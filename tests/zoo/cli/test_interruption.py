@@ -1,6 +1,8 @@
 """Ctrl-C, a full disk, several processes: runs in processes of their own."""
 
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -196,6 +198,31 @@ def test_two_processes_train_as_one(run_process: Callable[..., Any], tmp_path: P
     ]
     for left, right in zip(*tables, strict=True):
         assert [float(v) for v in left] == pytest.approx([float(v) for v in right], abs=2e-3)
+
+
+def test_two_processes_read_and_measure_what_one_does(
+    run_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Also where nothing divides evenly: 703 rows in batches of 64, 150 to validate on."""
+    draw = random.Random(0)
+    rows = [[round(draw.gauss(0, 1), 3) for _ in range(3)] for _ in range(1003)]
+    lines = [f"{a},{b},{c},{'yes' if a + b * c > 0 else 'no'}" for a, b, c in rows]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,y", *lines]))
+    data = ("--data", "csv", "--data.path", "t.csv", "--data.target", "y")
+    fit = (FIT[0], "--model", "tabular_mlp", *data, "--model.dropout", 0, "--inspect", "none")
+    fit = (*fit, "--trainer.max_epochs", 3, "--trainer.accelerator", "cpu")
+    one = run_process(*fit, "--data.batch_size", 64, "--name", "one")
+    ddp = ("--trainer.strategy", "ddp", "--trainer.devices", 2)
+    two = run_process(*fit, "--data.batch_size", 32, "--name", "two", *ddp)
+    assert (one.status, two.status) == (0, 0), two.err
+    assert two.out.count("cpu x 2") == 1
+    runs = [tmp_path / "runs" / "tabular_mlp" / name for name in ("one", "two")]
+    cards = [json.loads((run / "card.json").read_text()) for run in runs]
+    assert cards[1]["metrics"] == pytest.approx(cards[0]["metrics"], abs=1e-5)
+    assert len(list((tmp_path / "runs" / "tabular_mlp").iterdir())) == 2
+    expected, found = (load_file(run / "weights.safetensors") for run in runs)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_torchrun_makes_one_run(run_process: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Many runs of one network: searches on Optuna as a queue, seeds, cross-validation."""
