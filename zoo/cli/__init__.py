@@ -15,6 +15,7 @@ COMMANDS = {
     "fit": "train a network",
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
+    "export": "write a network as an ONNX or PT2 file",
     "models": "list the networks, or show one",
 }
 FAILED_STATUS = 1
