@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from datamodules.files import atomic_write
 from datamodules.folders import expand_home
-from datamodules.tabular.columns import Column
+from datamodules.tabular.columns import FALSE_WORDS, TRUE_WORDS, Column
 from datamodules.tabular.dialect import MISSING
 from zoo.cards import Card
 from zoo.errors import UserError
@@ -197,11 +197,13 @@ def _readable(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
             entry["name"]: dict(zip(entry["vocabulary"], entry["codes"], strict=True))
             for entry in described["categorical"]
         }
-        columns = [Column(**column) for column in described["columns"]]
+        words = dict.fromkeys(TRUE_WORDS, 1.0) | dict.fromkeys(FALSE_WORDS, 0.0)
         described["columns"] = [
-            {**asdict(c), "features": c.features}
-            | ({"kind": "category", "codes": codes[c.name]} if c.name in codes else {})
-            for c in columns
+            asdict(column)
+            | {"features": column.features, "words": words if column.kind == "boolean" else {}}
+            | ({"kind": "category", "codes": codes[name]} if name in codes else {})
+            for column in (Column(**column) for column in described["columns"])
+            for name in [column.name]
         ]
         described["features"] = [
             entry["name"] for key in ("numeric", "categorical") for entry in described[key]
