@@ -176,8 +176,15 @@ class Page:
     def _form(self, fields: list[Any], answer: Callable[..., Any]) -> None:
         """Lay out what has been made of fields, and answer whenever one changes."""
         output = self._output()
-        for field in fields:
-            field.change(answer, fields, output, show_progress="hidden")
+        # One event for all fields: with one for each, the answer to an earlier state may come last.
+        gr.on(
+            [field.change for field in fields],
+            answer,
+            fields,
+            output,
+            show_progress="hidden",
+            trigger_mode="always_last",
+        )
         gr.Button("Predict", variant="primary").click(answer, fields, output)
 
     def _table(self) -> None:
