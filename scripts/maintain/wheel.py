@@ -8,7 +8,6 @@ those of the environment that runs this, lest 5.6 GB be installed again.
 import argparse
 import os
 import shutil
-import site
 import subprocess
 import sys
 import venv
@@ -107,7 +106,8 @@ def environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     code = "import site; print(site.getsitepackages()[0])"
     own = Path(_run(python, "-c", code, cwd=folder).strip())
-    (own / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n", "utf-8")
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    (own / "dependencies.pth").write_text("\n".join(packages) + "\n", "utf-8")
     return python
 
 

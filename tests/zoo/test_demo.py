@@ -206,6 +206,6 @@ def test_a_page_that_is_closed_stops_nothing() -> None:
         for _ in range(2):
             with socket.create_connection((urlparse(url).hostname, urlparse(url).port)) as half:
                 half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with urlopen(url) as answer:
+        with urlopen(url, timeout=60) as answer:
             assert answer.status == 200
             assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

@@ -68,7 +68,7 @@ def serve(page: object, listener: socket.socket) -> None:
         return response
 
     gr.mount_gradio_app(app, page, path="/", footer_links=[])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}  until Ctrl-C", flush=True)
     try:
         server.run(sockets=[listener])
