@@ -17,6 +17,7 @@ from datamodules.files import atomic_write
 from datamodules.folders import expand_home
 from zoo.classes import check_names
 from zoo.errors import UserError
+from zoo.hub import download, is_hub_name
 from zoo.learning import ClassSpec
 from zoo.names import checked_name
 from zoo.recipe import PRETRAINED, find_recipe, list_models
@@ -136,10 +137,12 @@ def card_path(weights: Path) -> Path:
 
 
 def weights_path(path: str | Path) -> Path:
-    """Return the weights file that a file, a run directory or a model's name stands for.
+    """Return the weights file that a file, a run directory, a model's or a hub's name stands for.
 
     Where the zoo ships another recipe's weights for that name, that is said on stderr.
     """
+    if is_hub_name(path):
+        return download(str(path))
     path = expand_home(path)
     if path.is_dir():
         path = path / "weights.safetensors"

@@ -25,6 +25,7 @@ from zoo.optimization import (
     parameter_groups,
 )
 from zoo.preprocessing import structure
+from zoo.publish import push
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
@@ -332,6 +333,27 @@ class ZooModule(Network):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `weights.safetensors` and its card into a folder, for `zoo.load_weights`."""
         save_weights(self, Path(folder) / "weights.safetensors")
+
+    def push_to_hub(
+        self, repository: str, *, private: bool = False, token: str | None = None
+    ) -> str:
+        """Upload weights, card and a page made from it to the Hugging Face Hub.
+
+        Others then load them with `zoo.load_weights("hf-hub:user/name")`. The card is the one that
+        the network was loaded or saved with; metrics of other weights than these are left out.
+
+        Args:
+            repository: `user/name`; it is made if it does not exist.
+            private: Make it for you alone.
+            token: A token of the hub; by default the one of `hf auth login`.
+
+        Returns:
+            The address of its page.
+
+        Raises:
+            UserError: If the extra `hub` is missing, or the hub cannot be reached or refuses.
+        """
+        return push(self, repository, private=private, token=token)
 
     # Checkpoints
 

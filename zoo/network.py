@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
+from zoo.cards import Card
 from zoo.checkpoints import check_hparams
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
@@ -42,6 +43,8 @@ class Network(LightningModule):
         self.register_buffer("target_mean", as_buffer(target.get("mean")))
         self.register_buffer("target_std", as_buffer(target.get("std")))
         self._set_spec(spec)
+        #: The card that the weights were loaded or saved with; it may be of other weights by now.
+        self.card: Card | None = None
         #: How the inputs of the last batch with targets were nested, if they were several.
         self._input_structure: Any = None
 

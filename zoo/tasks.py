@@ -59,9 +59,12 @@ class BinaryTask:
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, 2)."""
+        return _named(self.outputs(logits), class_names)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return probabilities (N, 2)."""
         positive = torch.sigmoid(logits.float())
-        probabilities = torch.cat([1 - positive, positive], dim=-1)
-        return _named(probabilities, class_names)
+        return torch.cat([1 - positive, positive], dim=-1)
 
 
 class MulticlassTask:
@@ -93,7 +96,11 @@ class MulticlassTask:
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, classes)."""
-        return _named(torch.softmax(logits.float(), dim=-1), class_names)
+        return _named(self.outputs(logits), class_names)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return probabilities (N, classes)."""
+        return torch.softmax(logits.float(), dim=-1)
 
 
 class RegressionTask:
@@ -126,7 +133,11 @@ class RegressionTask:
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return the values, of shape (N, outputs)."""
-        return {"prediction": logits.float()}
+        return {"prediction": self.outputs(logits)}
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return the values (N, outputs)."""
+        return logits.float()
 
 
 Task = BinaryTask | MulticlassTask | RegressionTask

@@ -19,6 +19,7 @@ from zoo.cards import (
     METADATA_KEY,
     Card,
     card_path,
+    read_card,
     read_description,
     read_verified,
     weights_path,
@@ -26,6 +27,7 @@ from zoo.cards import (
 )
 from zoo.classes import class_in_data, trusting
 from zoo.errors import UserError
+from zoo.hub import is_hub_name
 from zoo.network import Network
 from zoo.preprocessing import read_the_same
 
@@ -58,6 +60,7 @@ def save_weights(model: Network, path: str | Path, **described: Any) -> Card:
         }
     )
     write_card(card, card_path(path))
+    model.card = card
     return card
 
 
@@ -89,7 +92,8 @@ def load_weights(
     """Make the network that a weights file holds.
 
     Args:
-        path: A .safetensors file, or a run directory with `weights.safetensors`.
+        path: A .safetensors file, a run directory with `weights.safetensors`, a name of the zoo,
+            or one of the Hugging Face Hub, `hf-hub:user/name`.
         trust: Networks of your own that the file may name: classes, or paths such as
             `my_network.Net`. Of others than these and the zoo's nothing is imported.
         overrides: Arguments of the network to change.
@@ -128,6 +132,7 @@ def load_weights(
         raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
     _require_same_structure(path.stem, arguments, overrides)
     model.load_state_dict(state)
+    model.card = read_card(card_path(path)) if card_path(path).exists() else None
     return model.eval()
 
 
@@ -204,7 +209,8 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
         UserError: If the weights do not fit these data.
     """
     source = load_weights(path)
-    name = str(path) if Path(path).exists() else weights_path(path).stem
+    named = not (is_hub_name(path) or Path(path).exists())
+    name = weights_path(path).stem if named else str(path)
     arguments = {key: value for key, value in source.hparams.items() if key != "spec"}
     _require_same_structure(name, arguments, overrides)
     same_input = read_the_same(source.spec.preprocessing, spec.preprocessing)

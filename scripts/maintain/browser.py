@@ -77,6 +77,43 @@ class Browser:
                 raise TimeoutError(f"The page never showed {missing}, but:\n{text[:3000]}")
             time.sleep(0.3)
 
+    def press(self, selector: str, text: str) -> None:
+        """Click on an element and type text into it, in place of what is there."""
+        element = self._element(selector)
+        _post(f"{element}/click", {})
+        _post(f"{element}/clear", {})
+        _post(f"{element}/value", {"text": text})
+
+    def upload(self, selector: str, file: Path) -> None:
+        """Give a file to an input for files."""
+        _post(f"{self._element(selector)}/value", {"text": str(file)})
+
+    def stroke(self, selector: str, *points: tuple[int, int]) -> None:
+        """Draw with the mouse on an element, through points counted from its middle."""
+        origin = self._found(selector)
+        moves = [
+            {"type": "pointerMove", "duration": 60, "x": x, "y": y, "origin": origin}
+            for x, y in points
+        ]
+        actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:]]
+        actions += [{"type": "pointerUp", "button": 0}]
+        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}}
+        _post(f"{self._session}/actions", {"actions": [{**mouse, "actions": actions}]})
+
+    def requests(self) -> list[str]:
+        """Return the addresses that the page has asked for since the last call."""
+        entries = _post(f"{self._session}/se/log", {"type": "performance"})
+        events = [json.loads(entry["message"])["message"] for entry in entries]
+        wanted = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [request["request"]["url"] for request in wanted]
+
+    def _found(self, selector: str) -> dict[str, str]:
+        return _post(f"{self._session}/element", {"using": "css selector", "value": selector})
+
+    def _element(self, selector: str) -> str:
+        (identifier,) = self._found(selector).values()
+        return f"{self._session}/element/{identifier}"
+
     def screenshot(self) -> bytes:
         """Return a picture of the window, as PNG."""
         with urlopen(f"{self._session}/screenshot") as answer:
@@ -114,7 +151,9 @@ def chromium(width: int = 1400, height: int = 900) -> Iterator[Browser]:
             server = f"http://127.0.0.1:{port}/session"
             flags = [*FLAGS, f"--user-data-dir={Path(profile)}", f"--window-size={width},{height}"]
             options = {"binary": shutil.which("chromium"), "args": flags}
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+            logs = {"performance": "ALL"}
+            match = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
+            wanted = {"capabilities": {"alwaysMatch": match}}
             session = f"{server}/{_post(server, wanted)['sessionId']}"
             try:
                 yield Browser(session)

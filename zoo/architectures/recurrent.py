@@ -93,6 +93,8 @@ class Recurrent(SequenceNet):
         sequence, lengths = self.as_sequence(x), self.lengths(x)
         if lengths is None:
             _, state = self.backbone(sequence)
+        elif torch.compiler.is_exporting():
+            return self.dropout(last_states(self.backbone, sequence, lengths))
         else:
             lengths = lengths.cpu()
             _, state = self.backbone(
@@ -101,6 +103,44 @@ class Recurrent(SequenceNet):
         hidden = state[0] if isinstance(state, tuple) else state
         directions = 2 if self.backbone.bidirectional else 1
         return self.dropout(torch.cat([*hidden[-directions:]], dim=-1))
+
+
+def last_states(backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor) -> Tensor:
+    """Return the last layer's last states without packing, which no exported graph can hold.
+
+    Each layer and direction runs over all steps. Backwards a sequence is turned round within its
+    length, so that its padding comes last there too; the state behind its last step is picked out.
+
+    Args:
+        backbone: The layers.
+        sequence: (N, steps, features), padded at the end.
+        lengths: (N,) int64, how many steps of each are no padding.
+
+    Returns:
+        (N, directions * hidden_size).
+    """
+    steps = torch.arange(sequence.shape[1], device=sequence.device).expand(sequence.shape[:2])
+    turned = lengths.unsqueeze(1) - 1 - steps
+    turned = torch.where(turned < 0, steps, turned)
+
+    def at(x: Tensor, places: Tensor) -> Tensor:
+        return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+    last: list[Tensor] = []
+    for layer in range(backbone.num_layers):
+        states = []
+        last = []
+        for suffix in ("", "_reverse") if backbone.bidirectional else ("",):
+            size = sequence.shape[-1]
+            one = type(backbone)(size, backbone.hidden_size, batch_first=True)
+            names = [name for name, _ in one.named_parameters()]
+            own = {n: getattr(backbone, f"{n[:-1]}{layer}{suffix}") for n in names}
+            inputs = at(sequence, turned) if suffix else sequence
+            outputs, _ = torch.func.functional_call(one, own, (inputs,))
+            last.append(at(outputs, lengths.unsqueeze(1) - 1).squeeze(1))
+            states.append(at(outputs, turned) if suffix else outputs)
+        sequence = torch.cat(states, dim=-1)
+    return torch.cat(last, dim=-1)
 
 
 class LSTMCellNet(SequenceNet):
@@ -132,7 +172,8 @@ class LSTMCellNet(SequenceNet):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last state (N, hidden_dim), of each example's last step that is no padding."""
         sequence, lengths = self.as_sequence(x), self.lengths(x)
-        hidden = cell = sequence.new_zeros(len(sequence), self.backbone.hidden_size)
+        # len() would fix the batch size of an exported network.
+        hidden = cell = sequence.new_zeros(sequence.shape[0], self.backbone.hidden_size)
         for step, inputs in enumerate(sequence.unbind(dim=1)):
             next_hidden, next_cell = self.backbone(inputs, (hidden, cell))
             if lengths is not None:

@@ -18,6 +18,8 @@ COMMANDS = {
     "sweep": "search settings, or repeat a run over seeds or folds",
     "evaluate": "repeat the test metrics of a run or of shipped weights",
     "predict": "predict on a new CSV file",
+    "export": "write a network as an ONNX or PT2 file",
+    "demo": "try a network on a page in the browser",
     "models": "list the networks, or show one",
 }
 FAILED_STATUS = 1
