@@ -103,7 +103,7 @@ def read_card(path: Path) -> Card:
         metrics = content.get("metrics", {}).items()
         content["metrics"] = {key: words.get(value, value) for key, value in metrics}
         card = Card(**content)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a card: {error}.") from error
     checked_name(card.name, f"the card '{path}'")
     return card
@@ -212,7 +212,10 @@ def read_description(content: bytes) -> dict[str, Any]:
     (length,) = struct.unpack("<Q", content[:8])
     if length > len(content) - 8:
         raise ValueError("its header says it is longer than it is")
-    described = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    try:
+        described = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    except RecursionError as error:
+        raise ValueError("its header is nested without end") from error
     if "hparams" in described:
         raise ValueError("made before version 0.2, by which it must be made again")
     return described

@@ -122,8 +122,9 @@ def find_recipe(name: str) -> Recipe:
     if name in RENAMED:
         raise UserError(f"The data '{name}' are called '{RENAMED[name]}'.")
     path = RECIPES / f"{name.removesuffix('.documented')}.yaml"
-    if path.parent != RECIPES or not path.is_file():
-        raise unknown("model", name, list_models(), "`--list` shows them all.")
+    # The name may be longer than a file's can be.
+    if path.parent != RECIPES or path not in RECIPES.iterdir():
+        raise unknown("model", name[:100], list_models(), "`--list` shows them all.")
     return read_recipe(path)
 
 
@@ -164,7 +165,7 @@ def make_recipe(content: dict[str, Any], path: Path | None = None) -> Recipe:
         checked[key] = {**spec, "class_path": class_path, "init_args": spec.get("init_args") or {}}
     checked["learning"] = content.get("learning") or {}
     groups = {"trainer": checked["trainer"], "learning": checked["learning"]}
-    groups |= {f"{key}: init_args": checked[key]["init_args"] for key in ("model", "data")}
+    groups |= {f"{k}: init_args": checked[k]["init_args"] for k in CLASS_KEYS if checked.get(k)}
     for key, group in groups.items():
         if not isinstance(group, dict):
             raise UserError(f"`{key}:` in {place} is not a mapping of settings.")
@@ -194,7 +195,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"There is no file '{path}'.")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(
             f"'{path}' cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error

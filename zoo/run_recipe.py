@@ -194,7 +194,10 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
             old = merged.get(key) or {}
             same = value.get("class_path", old.get("class_path")) == old.get("class_path")
             old = old if same else {}
-            arguments = {**(old.get("init_args") or {}), **(value.get("init_args") or {})}
+            both = [old.get("init_args") or {}, value.get("init_args") or {}]
+            if not all(isinstance(arguments, dict) for arguments in both):
+                raise UserError(f"`init_args:` of `{key}:` is not a mapping of settings.")
+            arguments = {**both[0], **both[1]}
             value = {**old, **value, "init_args": arguments}
         elif isinstance(value, dict) and isinstance(merged.get(key), dict):
             value = {**merged[key], **value}

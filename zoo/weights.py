@@ -1,5 +1,6 @@
 """Weights as safetensors, with what the network is; its training is no part of them."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,9 @@ def save_weights(model: Network, path: str | Path, **described: Any) -> Card:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = to_bytes(model)
-    with atomic_write(path) as file:
+    # Weights without a card can be read; with another's they are refused.
+    drop_card = functools.partial(card_path(path).unlink, missing_ok=True)
+    with atomic_write(path, before_rename=drop_card) as file:
         file.write(content)
     card = Card(
         **{

@@ -62,6 +62,11 @@ def _find(name: str, folders: list[Path]) -> list[Path]:
                 f"or several with a glob: '{candidate / '*.csv'}'."
             )
         if candidate.exists():
+            if not candidate.is_file():
+                raise UserError(
+                    f"{candidate} is no regular file: a pipe or a device can be read only once. "
+                    "Write what comes out of it into a file first."
+                )
             return [candidate]
         if glob.has_magic(name):
             # Path.glob takes no absolute pattern.

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from zoo.cli import run_main
+from zoo.signals import STOPPING
 
 FIT = Path(__file__).parents[1] / "fit.py"
 RUN = (
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)
+    for number in STOPPING:  # a shell lets what it starts in the background ignore some
+        signal.signal(number, signal.default_int_handler)
     rng = random.Random(chosen.seed)
     several = ("--trainer.devices", str(chosen.processes))
     if chosen.processes > 1:

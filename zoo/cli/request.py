@@ -81,6 +81,9 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
     parser.error = _refuse  # type: ignore[method-assign]
     chosen, rest = parser.parse_known_args(argv)
+    for option, value in vars(chosen).items():
+        if value == [] != parser.get_default(option) or (isinstance(value, list) and [] in value):
+            raise UserError(f"--{option} has no value: `--` is none.")  # argparse drops it
     if chosen.list:
         print(listing())
         return None
