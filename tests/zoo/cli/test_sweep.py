@@ -92,9 +92,8 @@ def test_other_data_are_another_sweep(run_cli: Callable[..., Any]) -> None:
     table = ("sweep", "--model", "tabular_mlp", "--data", "csv", "--data.path", "t.csv")
     table = (*table, "--data.target", "y", "--grid", "lr=0.01", "--trainer.max_epochs", 1)
     for flipped in (1, -1):
-        rows = [
-            f"{flipped * a:.3f},{b:.3f},{'uv'[c > 0]}" for (a, b, *_), c in zip(x, y, strict=True)
-        ]
+        numbers = zip(flipped * x[:, 0], x[:, 1], y > 0, strict=True)
+        rows = [f"{a:.3f},{b:.3f},{'v' if c else 'u'}" for a, b, c in numbers]
         Path("t.csv").write_text("\n".join(["a,b,y", *rows]))
         assert run_cli(*table, "--inspect", "none").status == 0
     assert len(list(Path("runs/sweeps").iterdir())) == 4
