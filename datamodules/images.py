@@ -343,7 +343,7 @@ class FashionMNIST(ImageDataModule):
         "test": ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
     }
     pixel_mean_and_std = (0.2860, 0.3530)
-    reading: ClassVar = {"crop": "box", "polarity": "light_on_dark"}
+    reading: ClassVar = {"polarity": "light_on_dark"}
     labels = (
         "T-shirt/top",
         "Trouser",
