@@ -19,6 +19,7 @@ from zoo.training import Training
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTHING = 0.9
+WINDOW = 15  # updates: a power of ten of the rate
 # A loss of so many times the least one means that the rates have become too high.
 DIVERGED = 4.0
 PICTURE = "lr_find.png"
@@ -47,14 +48,16 @@ class Curve:
 
     def suggestion(self) -> float | None:
         """Return the rate at which the loss falls fastest; None if it never falls."""
-        if len(self.rates) < 10:
+        if len(self.rates) < 4 * WINDOW:
             return None
-        smoothed = self.smoothed
-        least = int(smoothed.argmin())
-        slopes = np.gradient(smoothed, np.log(self.rates))[: least + 1]
-        if least < 5 or slopes.min() >= 0:
+        # Centred means: what single batches differ by is no slope, nor is how the average starts.
+        losses = np.convolve(self.losses, np.ones(WINDOW) / WINDOW, mode="valid")
+        rates = np.log(self.rates)[WINDOW // 2 :][: len(losses)]
+        least = int(losses.argmin())
+        slopes = np.gradient(losses, rates)[: least + 1]
+        if least < WINDOW or slopes.min() >= 0:
             return None
-        return float(f"{self.rates[int(slopes.argmin())]:.2g}")
+        return float(f"{np.exp(rates[int(slopes.argmin())]):.2g}")
 
     def figure(self) -> Figure:
         """Draw the curve, with the suggestion."""
