@@ -64,3 +64,12 @@ def test_photographed_digits_are_read_after_cropping_and_not_before(name: str) -
             accuracy[reader.crop] = (model(batch).argmax(1) == y[:100]).double().mean().item()
     assert accuracy["mass"] >= 0.9
     assert accuracy["none"] < 0.5
+
+
+@pytest.mark.real_data
+def test_garments_are_turned_round_only_from_a_light_background() -> None:
+    images = zoo.create_datamodule("fashion_mnist").splits["train"][0][:2000, 0].numpy()
+    read = ImageReader((1, 28, 28), "none", "light_on_dark")
+    for image in images:
+        assert np.array_equal(read(Image.fromarray(image))[0][0], image)
+        assert np.array_equal(read(Image.fromarray(255 - image))[0][0], image)
