@@ -13,8 +13,8 @@ class Unprofiled(PassThroughProfiler):
     """Measures nothing, and takes no time for it.
 
     Lightning asks its profiler for a context around every hook of every callback, a hundred in a
-    step; a generator for each, as is its default, 70
-    microseconds: a step of `mnist_classifier` takes 1,031 instead of 1,067.
+    step; a generator for each, as is its default, costs 0.75 microseconds, this one 0.16. In a
+    whole step, on a busy machine, that drowned in the noise.
     """
 
     _nothing = contextlib.nullcontext()
@@ -28,7 +28,7 @@ def look_for_gpus_cheaply() -> None:
     """Let torch see at once that there is no GPU, where there is none.
 
     Adam looks for one at every step. Lightning lets torch load NVIDIA's library for that, so that a
-    process can still be forked afterwards: 83 microseconds an update instead of 27.
+    process can still be forked afterwards: 83 microseconds an update instead of 30.
     """
     if torch.cuda.device_count() == 0:
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

@@ -38,7 +38,7 @@ def test_evaluate_measures_a_test_beside_a_bare_forward() -> None:
 
 @pytest.mark.slow
 def test_fit_is_near_the_best_loop_by_hand() -> None:
-    """The bounds are generous: a machine at rest gives about two thirds of them."""
+    """The bounds are guesses, not yet held against a machine at rest."""
     options = benchmark.Options(repeats=3, source="synthetic", cases=("fashion_ffnn",))
     found = SECTIONS["train"](options).values
     ours, *theirs = (
