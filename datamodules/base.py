@@ -236,6 +236,7 @@ class TensorDataModule(LightningDataModule):
         batches = TensorBatches(
             x, y, batch_size, seed=order_seed, rank=rank, world_size=world_size, **options
         )
+        batches.spec = self.spec
         if split == "train":
             self._train_batches = batches
             if self._resume_at:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.spec import DataSpec
+
 
 class TensorBatches:
     """Yields `(x[index], y[index])` for a batch of indices at a time.
@@ -37,6 +39,9 @@ class TensorBatches:
         seed: Seed of the order.
         rank: Which shard this process reads.
         world_size: How many shards there are.
+
+    Attributes:
+        spec: What a network must know of the data, where a datamodule made these; else None.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class TensorBatches:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not one of {world_size}")
         self.x, self.y = x, y
+        self.spec: DataSpec | None = None
         self.batch_size = batch_size
         self.shuffle = shuffle or replacement
         self.replacement = replacement

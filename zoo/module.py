@@ -167,6 +167,7 @@ class ZooModule(Network):
 
         Lightning calls no epoch's hook for an epoch that was cut off.
         """
+        super().on_train_start()
         if self._train_sums is not None:
             self._train_sums = self._train_sums.to(self.device)
         if self._distillation is not None:

@@ -251,6 +251,29 @@ class Network(LightningModule):
         if stage == "fit" and self.spec.class_names is None and names:
             self._set_spec(replace(self.spec, class_names=list(names)))
 
+    def on_train_start(self) -> None:
+        """Refuse loaders whose data the network would read wrongly."""
+        self._check_loaders(self.trainer.train_dataloader)
+
+    def on_validation_start(self) -> None:
+        """Refuse such loaders."""
+        self._check_loaders(self.trainer.val_dataloaders)
+
+    def on_test_start(self) -> None:
+        """Refuse such loaders."""
+        self._check_loaders(self.trainer.test_dataloaders)
+
+    def on_predict_start(self) -> None:
+        """Refuse such loaders."""
+        self._check_loaders(self.trainer.predict_dataloaders)
+
+    def _check_loaders(self, loaders: Any) -> None:
+        if self.trainer.datamodule is not None:
+            return  # `setup` has checked it
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            if getattr(loader, "spec", None) is not None:
+                check(self.spec, loader.spec)
+
     # Checkpoints
 
     @classmethod

@@ -127,6 +127,23 @@ def test_a_row_gets_the_same_answer_however_its_table_is_laid_out(
         assert named == truth.tolist()
 
 
+@pytest.mark.parametrize("method", ["fit", "validate", "test", "predict"])
+def test_loaders_are_refused_that_read_a_table_otherwise(
+    method: str, runs: Path, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    """A loader alone cannot be made to read as the network does, unlike its datamodule."""
+    frame = people[sorted(people.columns, reverse=True)]
+    model = zoo.load_weights(runs / "class").learn({"optimizer": ADAM})
+    data = Tabular(write(frame, tmp_path), "class", columns=USED)
+    split = {"fit": "train", "validate": "val"}.get(method, "test")
+    with pytest.raises(zoo.UserError, match="datamodule="):
+        getattr(trainer(tmp_path), method)(model, getattr(data, f"{split}_dataloader")())
+    following = zoo.create_datamodule(
+        "csv", path=str(tmp_path / "second.csv"), target="class", columns=USED, like=model
+    )
+    getattr(trainer(tmp_path), method)(model, getattr(following, f"{split}_dataloader")())
+
+
 def test_the_command_and_the_trainer_answer_alike(
     runs: Path, people: pd.DataFrame, tmp_path: Path, run_cli: Any
 ) -> None:
