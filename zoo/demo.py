@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datamodules.fizzbuzz import NUM_BITS, encode
+from datamodules.image_files.cropping import ImageReader
 from datamodules.tabular.columns import Column
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
@@ -23,9 +24,6 @@ import gradio as gr
 
 #: More numbers than this make no form.
 MOST_NUMBERS = 64
-#: MNIST's digits fill 20 of 28 pixels and stand with their centre of mass in the middle.
-DIGIT_SHARE = 20 / 28
-INK = 32  # of 255: less is the noise of a photograph's background
 MISSING = "(missing)"
 # The pad comes with no tool in hand.
 TAKE_BRUSH = """() => {
@@ -120,56 +118,19 @@ class Page:
             source.change(shown, source, outputs, show_progress="hidden")
 
     def read_picture(self, pixels: np.ndarray, drawn: bool = False) -> np.ndarray:
-        """Turn a drawing or a picture into what the network reads.
-
-        Gray pictures are turned to light on dark, as the networks' are; what is on them is cut out
-        and put in the middle. Coloured ones are cut to the network's proportions.
+        """Turn a drawing or a picture into what the network reads, as `predict` reads files.
 
         Args:
             pixels: (height, width, 3) uint8.
-            drawn: Whether it is dark ink on a white pad.
+            drawn: Whether it is dark ink on a white pad, which grey networks read turned round.
 
         Returns:
             (channels, height, width) uint8.
         """
-        channels, height, width = self.model.spec.input_shape
-        picture = Image.fromarray(pixels.astype(np.uint8)).convert("L" if channels == 1 else "RGB")
-        if channels != 1:
-            scale = max(height / picture.height, width / picture.width)
-            size = (
-                max(width, round(picture.width * scale)),
-                max(height, round(picture.height * scale)),
-            )
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
-            left, top = (size[0] - width) // 2, (size[1] - height) // 2
-            cut = picture.crop((left, top, left + width, top + height))
-            return np.asarray(cut).transpose(2, 0, 1).copy()
-        gray = np.asarray(picture)
-        border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-        if drawn or np.median(border) > 127:
-            gray = 255 - gray
-        if not drawn and gray.shape == (height, width):
-            return gray[None].copy()  # it is one of the data's own, and stands as they do
-        rows, columns = np.nonzero(gray > INK)
-        if not len(rows):
-            return np.zeros((1, height, width), dtype=np.uint8)
-        cut = gray[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        share = DIGIT_SHARE if self.data == "MNIST" else 1.0
-        scale = share * min(height / cut.shape[0], width / cut.shape[1])
-        size = max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale))
-        small = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BOX), dtype=float)
-        middle = [small.shape[0] / 2, small.shape[1] / 2]
-        if self.data == "MNIST" and small.sum():
-            weights = small / small.sum()
-            middle = [
-                float((weights.sum(1 - axis) * (np.arange(small.shape[axis]) + 0.5)).sum())
-                for axis in (0, 1)
-            ]
-        top = int(np.clip(round(height / 2 - middle[0]), 0, height - size[1]))
-        left = int(np.clip(round(width / 2 - middle[1]), 0, width - size[0]))
-        whole = np.zeros((1, height, width), dtype=np.uint8)
-        whole[0, top : top + size[1], left : left + size[0]] = small.round().astype(np.uint8)
-        return whole
+        reader, picture = ImageReader.of(self.model.spec), Image.fromarray(pixels.astype(np.uint8))
+        if drawn and reader.shape[0] == 1:
+            picture = ImageOps.invert(picture)
+        return reader(picture)[0]
 
     # Tables, sentences, numbers
 

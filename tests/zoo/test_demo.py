@@ -20,6 +20,7 @@ from quick import data_of
 
 import zoo
 from browser import Browser, chromium, is_installed
+from datamodules.image_files.cropping import ImageReader
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
 from zoo import extras
@@ -168,9 +169,8 @@ def test_a_picture_is_cut_out_and_put_in_the_middle() -> None:
     assert rows.max() - rows.min() + 1 == 20
     assert abs(rows.mean() - 13.5) <= 0.5
     assert abs(columns.mean() - 13.5) <= 0.5
-    own = np.zeros((28, 28, 3), dtype=np.uint8)  # one of the data's own is left as it is
-    own[3:9, 3:9] = 255
-    assert np.array_equal(page.read_picture(own)[0], own[..., 0])
+    read, _ = ImageReader.of(page.model.spec)(Image.fromarray(paper).convert("RGB"))
+    assert np.array_equal(seen, read), "a file is read in the same way by `predict`"
 
 
 def test_a_port_in_use_is_told(run_cli: Callable) -> None:
