@@ -130,6 +130,8 @@ class ZooModule(Network):
 
         Lightning clips no gradients of one that does under mixed precision.
         """
+        if self._trainer is None:
+            return self.device.type == "cpu"
         clips_mixed = self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision)
         scales = self.trainer.precision == "16-mixed"  # its gradients would be seen scaled
         return self.device.type == "cpu" and not clips_mixed and not scales

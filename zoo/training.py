@@ -376,6 +376,10 @@ class Training:
 
     def _check_sizes(self) -> None:
         for split, size in self.split_sizes().items():
+            if not size:
+                raise UserError(
+                    f"The {split} split is empty: hold examples out for it, or give it files."
+                )
             if size < self.trainer.world_size:
                 raise UserError(
                     f"The {split} split has {size} examples for {self.trainer.world_size} "

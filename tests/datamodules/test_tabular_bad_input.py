@@ -242,7 +242,6 @@ def test_a_file_that_changes_while_it_is_read(file, monkeypatch):
     [
         ({"val_split": 40}, "--data.val_split 40"),
         ({"test_split": 1.5}, "--data.test_split 1.5"),
-        ({"val_split": 0}, "--data.val_split 0"),
         ({"separator": "ab"}, "--data.separator"),
         ({"encoding": "klingon"}, "--data.encoding klingon"),
         ({"decimal": ",", "thousands": ","}, "--data.decimal and --data.thousands"),

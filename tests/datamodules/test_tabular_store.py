@@ -133,7 +133,7 @@ def test_the_order_of_a_map_follows_the_seed_of_the_run(numbered, monkeypatch):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_two_processes_read_every_row_of_a_map_once(numbered, split):
     x, y = numbered(val_split=101).splits[split]  # 3,000 rows to train on
-    options = {"shuffle": True, "pad": True} if split == "train" else {}
+    options = {"shuffle": True} if split == "train" else {}
     ranks = [TensorBatches(x, y, 64, **options, rank=rank, world_size=2) for rank in range(2)]
     read = torch.cat([b for r in ranks for b, _ in r]).flatten()
     torch.testing.assert_close(read.sort().values, x[:].flatten().sort().values)

@@ -105,6 +105,8 @@ class KeepLast(Checkpoint):
         """Save within an epoch; at its end more follows, as it does where the training stops."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.should_stop:
             return
+        if trainer.sanity_checking:
+            return
         if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self._save()
 

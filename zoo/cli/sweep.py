@@ -2,12 +2,12 @@
 
 import argparse
 import shlex
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.request import parse_request
 from zoo.errors import UserError
+from zoo.signals import Interrupted
 
 if TYPE_CHECKING:
     from zoo.settings import Settings
@@ -62,10 +62,10 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "scripts/fit.py", *rest])
     try:
         found = run_plan(plan, jobs, lambda point: " ".join([command, *_options(point)]))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         again = shlex.join(["python", "scripts/sweep.py", *argv])
-        print(f"\ninterrupted; go on with: {again}", file=sys.stderr)
-        sys.exit(130)
+        status = getattr(error, "status", Interrupted().status)
+        raise Interrupted(status - 128, f"interrupted; go on with: {again}") from None
     print(found)
 
 

@@ -17,7 +17,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 METRICS = {
     "classifier": ("accuracy", "auroc", "f1"),
-    "binary": ("accuracy", "auroc", "f1"),
+    "binary": ("accuracy", "auroc", "average_precision", "f1"),
     "regression": ("mae", "r2", "rmse"),
     "recurrent": ("accuracy", "auroc", "f1"),
 }
