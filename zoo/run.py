@@ -1,147 +1,66 @@
-"""A run: what a training leaves behind, and how it is begun in Python."""
+"""What a training leaves behind."""
 
-import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
 from lightning.pytorch import LightningDataModule
 
-from datamodules.memory import as_datamodule
-from zoo.console import quiet
-from zoo.errors import UserError
-from zoo.run_folder import CONFIG, find_run
-from zoo.run_recipe import choose_recipe
-from zoo.settings import Settings, as_options
-from zoo.training import Run, Training
+from zoo.cards import Card
+from zoo.console import by_split, duration, metrics_table
+from zoo.module import ZooModule
+from zoo.run_folder import WEIGHTS
 
 
-def fit(
-    model: str = "fashion_ffnn",
-    data: Any = None,
-    *,
-    target: str | list[str] | None = None,
-    weights: str | Path | None = None,
-    pretrained: bool = False,
-    learning: Mapping[str, Any] | None = None,
-    optimizer: str | Mapping[str, Any] | None = None,
-    lr: float | None = None,
-    lr_scheduler: str | Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    inspect: str = "basic",
-    settings: Mapping[str, Any] | None = None,
-    checkpoint_every: str = "5min",
-    resume: bool | str | Path = False,
-    **trainer: Any,
-) -> Run:
-    """Train a network of the zoo: what `scripts/fit.py` does, in Python or a notebook.
+@dataclass
+class Run:
+    """What a training leaves behind.
 
-    Args:
-        model: A name of `zoo.list_models()`, or the path of a recipe file.
-        data: Other data than the recipe's: a name such as `mnist`, the path of a table, the class
-            path of a datamodule, a LightningDataModule, a DataFrame (with `target`), a pair (x, y)
-            of arrays or tensors, or a Dataset.
-        target: The column of a table to predict, or several.
-        weights: What to start from: a name, a run directory or a weights file.
-        pretrained: Start from the weights that the zoo ships for this name.
-        learning: Changes of how it learns, such as `{"loss": "mse"}`.
-        optimizer: A class of torch.optim by name, or its class path and arguments.
-        lr: The optimizer's learning rate.
-        lr_scheduler: A schedule by name, or its class path and arguments.
-        seed: The seed of everything that is drawn.
-        inspect: What TensorBoard shows, as `--inspect` takes it.
-        settings: Further settings as the command line has them, such as
-            `{"model.hidden_dim": 256, "data.batch_size": 128}`.
-        checkpoint_every: The longest time or number of updates between two checkpoints: `30s`,
-            `5min`, `1h`, `200`.
-        resume: Go on with the newest unfinished run of `model` (True), or with the run in a folder.
-            The settings are that run's; `max_epochs` beside it makes it longer.
-        trainer: Arguments of Lightning's Trainer, such as `max_epochs=3`.
-
-    Returns:
-        The network, its metrics and its run directory.
-
-    Raises:
-        UserError: If a setting does not exist or does not fit.
+    Attributes:
+        model: The network with the weights that the run ends with, in evaluation mode.
+        metrics: By `metric/split`, of these weights.
+        folder: The run directory; None after a trial run (`fast_dev_run`).
+        card: What was written beside the weights.
+        datamodule: The data.
+        epochs: Epochs trained.
+        seconds: How long that took.
+        checkpoint: The checkpoint with these weights.
+        kept: Which epoch's weights these are, and why.
+        train_examples: On how many training examples the metrics of `train` were measured.
+        logs: The folder that TensorBoard shows; empty if nothing was written for it.
     """
-    with warnings.catch_warnings():  # what is hushed is hushed for this call alone
-        quiet()
-        folder = None
-        if resume:
-            folder = find_run(resume, model, Path(trainer.get("default_root_dir") or "runs"))
-        prepared = prepare(
-            {**{f"trainer.{key}": value for key, value in trainer.items()}, **(settings or {})},
-            model=model,
-            data=data,
-            target=target,
-            weights=weights,
-            pretrained=pretrained,
-            learning=learning,
-            optimizer=optimizer,
-            lr=lr,
-            lr_scheduler=lr_scheduler,
-            seed=seed,
-            inspect=inspect,
-            resume=folder,
-        )
-        training = Training(*prepared, checkpoint_every=checkpoint_every, resume=folder)
-        training.announce()
-        try:
-            return training.fit()
-        except SystemExit:  # Lightning's, after a Ctrl-C: it has saved, and would end a notebook
-            raise KeyboardInterrupt from None
 
+    model: ZooModule
+    datamodule: LightningDataModule
+    folder: Path | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    card: Card | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    checkpoint: Path | None = None
+    kept: str = ""
+    train_examples: int = 0
+    logs: str = ""
 
-def prepare(
-    settings: Mapping[str, Any],
-    *,
-    model: str = "fashion_ffnn",
-    data: Any = None,
-    target: str | list[str] | None = None,
-    weights: str | Path | None = None,
-    pretrained: bool = False,
-    learning: Mapping[str, Any] | None = None,
-    optimizer: str | Mapping[str, Any] | None = None,
-    lr: float | None = None,
-    lr_scheduler: str | Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    inspect: str = "basic",
-    resume: Path | None = None,
-) -> tuple[Settings, LightningDataModule | None, str]:
-    """Return what a `Training` is made of: settings, data if they are given, and what is shown.
-
-    The arguments are those of `fit`; `resume` is the folder of a run, whose settings are taken.
-    """
-    named = str(data) if isinstance(data, (str, Path)) else None
-    settings, given = dict(settings), None
-    if data is not None and not named:
-        own = () if isinstance(data, LightningDataModule) else settings
-        options = {key: settings.pop(key) for key in tuple(own) if key.startswith("data.")}
-        options = {key.removeprefix("data."): _value(value) for key, value in options.items()}
-        try:
-            given = as_datamodule(data, target, **options)
-        except TypeError as error:  # an option that these data do not have
-            raise UserError(f"The data cannot be made: {error}.") from error
-    if resume:
-        recipe = choose_recipe(configs=[resume / CONFIG])
-    else:
-        recipe = choose_recipe(
-            model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
-        )
-    changes: dict[str, Any] = {f"learning.{key}": v for key, v in (learning or {}).items()}
-    for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
-        if chosen is not None:
-            recipe = replace(recipe, **{key: None})
-            changes[key] = chosen
-    single = {"optimizer.lr": lr, "seed_everything": seed}
-    single["data.target"] = None if given else target
-    changes |= {key: value for key, value in single.items() if value is not None}
-    options = as_options({**changes, **settings})
-    return Settings(recipe, options, with_data=given is None), given, inspect
-
-
-def _value(value: Any) -> Any:
-    """Return what a text of the command line stands for; anything else as it is."""
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    def __str__(self) -> str:
+        """The table of metrics, and where everything is."""
+        if self.folder is None:
+            return "A trial run (fast_dev_run) leaves nothing behind."
+        titles = {"train": "train", "val": "validation", "test": "test"}
+        nested = by_split(self.metrics)
+        total = (self.card.split_sizes if self.card else {}).get("train", 0)
+        if self.train_examples < total:
+            titles["train"] = f"train, {self.train_examples:,} of {total:,}"
+        shown = {titles[s]: nested[s] for s in titles if s in nested}
+        if getattr(self.datamodule, "origin", "real") == "synthetic":
+            shown = {f"{split} (synthetic)": values for split, values in shown.items()}
+        table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        places = {
+            "weights of": self.kept,
+            "time": f"{duration(self.seconds)}, {epochs}",
+            "checkpoint": self.checkpoint,
+            "weights": self.folder / WEIGHTS,
+            "tensorboard": self.logs and f"tensorboard --logdir {self.logs}",
+        }
+        lines = [f"{title:12} {place}" for title, place in places.items() if place]
+        return "\n".join([table, "", *lines])

@@ -1,33 +1,30 @@
 """One training without a command line: its folder, its callbacks, what it leaves behind."""
 
 import contextlib
-import errno
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write, copy_file
 from datamodules.memory import InMemory, spec_of
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
-from zoo.callbacks.checkpoints import AtomicCheckpointIO, KeepBest, check_checkpoint
+from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
-from zoo.callbacks.interruption import KeepLast, RandomState
+from zoo.callbacks.interruption import RandomState
 from zoo.callbacks.progress import EpochLines, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
-from zoo.console import by_split, duration, metrics_table
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
 from zoo.initialization import initialize
@@ -35,6 +32,7 @@ from zoo.interval import Interval
 from zoo.module import ZooModule
 from zoo.optimization import describe_schedule
 from zoo.registry import let_learn
+from zoo.run import Run
 from zoo.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -45,77 +43,13 @@ from zoo.run_folder import (
     locked,
     shared_run_folder,
 )
+from zoo.selection import Selection
 from zoo.settings import Settings
 from zoo.signals import Interrupted, received
 from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
+from zoo.training_mistakes import training_mistakes
 from zoo.weights import dataset_of, follow, load_backbone, save_weights
-
-# Words of errors that only a first step or epoch brings up, and that a setting causes: an
-# EarlyStopping without its metric, fewer batches than between validations, norms of one example, a
-# OneCycleLR that is shorter than the training.
-SETTINGS_AT_FAULT = (
-    "conditioned on metric",
-    "`val_check_interval`",
-    "Expected more than 1 value per channel",
-    "number of total steps is",
-    "number of total steps is",
-)
-
-
-@dataclass
-class Run:
-    """What a training leaves behind.
-
-    Attributes:
-        model: The network with the weights that the run ends with, in evaluation mode.
-        metrics: By `metric/split`, of these weights.
-        folder: The run directory; None after a trial run (`fast_dev_run`).
-        card: What was written beside the weights.
-        datamodule: The data.
-        epochs: Epochs trained.
-        seconds: How long that took.
-        checkpoint: The checkpoint with these weights.
-        kept: Which epoch's weights these are, and why.
-        train_examples: On how many training examples the metrics of `train` were measured.
-        logs: The folder that TensorBoard shows; empty if nothing was written for it.
-    """
-
-    model: ZooModule
-    datamodule: LightningDataModule
-    folder: Path | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    card: Card | None = None
-    epochs: int = 0
-    seconds: float = 0.0
-    checkpoint: Path | None = None
-    kept: str = ""
-    train_examples: int = 0
-    logs: str = ""
-
-    def __str__(self) -> str:
-        """The table of metrics, and where everything is."""
-        if self.folder is None:
-            return "A trial run (fast_dev_run) leaves nothing behind."
-        titles = {"train": "train", "val": "validation", "test": "test"}
-        nested = by_split(self.metrics)
-        total = (self.card.split_sizes if self.card else {}).get("train", 0)
-        if self.train_examples < total:
-            titles["train"] = f"train, {self.train_examples:,} of {total:,}"
-        shown = {titles[s]: nested[s] for s in titles if s in nested}
-        if getattr(self.datamodule, "origin", "real") == "synthetic":
-            shown = {f"{split} (synthetic)": values for split, values in shown.items()}
-        table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
-        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        places = {
-            "weights of": self.kept,
-            "time": f"{duration(self.seconds)}, {epochs}",
-            "checkpoint": self.checkpoint,
-            "weights": self.folder / WEIGHTS,
-            "tensorboard": self.logs and f"tensorboard --logdir {self.logs}",
-        }
-        lines = [f"{title:12} {place}" for title, place in places.items() if place]
-        return "\n".join([table, "", *lines])
 
 
 class Training:
@@ -155,7 +89,7 @@ class Training:
         try:
             self.data = data or settings.make_data()
             if hasattr(self.data, "splits"):
-                self.data.setup()  # whether its images are real or drawn is known only now
+                self.data.setup("fit")  # whether its images are real or drawn is known only now
             self.model = self._make_model()
         except (ValueError, RuntimeError) as error:  # torch says so of a dropout of 1.5
             if isinstance(error, UserError):
@@ -177,15 +111,20 @@ class Training:
             self.folder = shared_run_folder(root, self.name, name)
         elif resume:
             os.environ["ZOO_RUN_FOLDER"] = str(resume)
+        self.selection: Selection | None = None
         bar = progress()
-        callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect), *self._averaging()]
+        callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect)]
+        if self.model.learning.averaging is not None:
+            callbacks.append(ExponentialMovingAverage(self.model.learning.averaging))
         options: dict[str, Any] = {"callbacks": callbacks}
         if trainer_options.profiler is None:
             options["profiler"] = Unprofiled()
         if isinstance(bar, EpochLines):
             options["enable_progress_bar"] = False
         if self.folder:
-            options["callbacks"] += self._checkpointing(trainer_options)
+            if trainer_options.enable_checkpointing is not False:
+                self.selection = self._selection(self.folder / CHECKPOINTS, trainer_options)
+                options["callbacks"] += [*self.selection.callbacks, RandomState()]
             if trainer_options.logger in (None, True):
                 options["logger"] = TensorBoardLogger(
                     self.folder.parent.parent,
@@ -221,7 +160,8 @@ class Training:
         self.start = ""
         if self.recipe.weights:
             source = self.recipe.weights["source"]
-            model, self.start = load_backbone(source, follow(self.data, source), **arguments)
+            found, self.start = load_backbone(source, follow(self.data, source), **arguments)
+            model = cast(ZooModule, found)
         else:
             model = class_at(self.recipe.model["class_path"])(spec, **arguments)
         learning = self.settings.learning
@@ -232,12 +172,6 @@ class Training:
             initialize(model, learning.init)
         return model
 
-    def _averaging(self) -> list[Callback]:
-        decay = self.model.learning.averaging
-        if decay is None:
-            return []
-        return [ExponentialMovingAverage(decay)]
-
     def announce(self) -> None:
         """Print what is going to be done."""
         if not self.trainer.is_global_zero:
@@ -246,33 +180,20 @@ class Training:
         schedule = self.model.learning.lr_scheduler
         if schedule and self.settings.schedule_is_given:
             lines.append(describe_schedule(schedule))
-        if part := self.trainer.overfit_batches:
+        if part := self.settings.config.trainer.overfit_batches:
             share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
             lines.append(
                 f"Every epoch reads the same first {share} of the training data, unshuffled."
             )
         print(*filter(None, lines), sep="\n", flush=True)
 
-    def _checkpointing(self, trainer_options: Any) -> list[Callback]:
-        if trainer_options.enable_checkpointing is False:
-            return []
+    def _selection(self, folder: Path, trainer_options: Any) -> Selection:
         monitor = self.model.task.monitor
         if self.recipe.select == "lowest_loss":
             monitor = Monitor("loss/val", "min")
-        validates = trainer_options.limit_val_batches not in (0, 0.0) and has_split(
-            self.data, "val"
-        )
-        folder = self.folder / CHECKPOINTS
-        keep_best = KeepBest(
-            folder,
-            filename="best",
-            monitor=monitor.metric if validates else None,
-            mode=monitor.mode,
-            enable_version_counter=False,
-        )
-        self.keep_best = keep_best
-        self.keep_last = KeepLast(folder / LAST, self.interval)
-        return [keep_best, self.keep_last, RandomState()]
+        validates = trainer_options.limit_val_batches != 0 and has_split(self.data, "val")
+        wants_best = self.recipe.select != "last"
+        return Selection(folder, monitor if validates else None, self.interval, wants_best)
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
@@ -320,11 +241,11 @@ class Training:
                 left.unlink(missing_ok=True)  # of a write that was killed
             if ckpt_path and Path(ckpt_path) == self.folder / CHECKPOINTS / PREVIOUS:
                 # A damaged last one must not take its place when the next is written.
-                with _mistakes_named(self.folder):
+                with training_mistakes(self.folder):
                     copy_file(Path(ckpt_path), self.folder / CHECKPOINTS / LAST)
             text = yaml.safe_dump(self._recipe(), sort_keys=False, allow_unicode=True)
             with (
-                _mistakes_named(self.folder),
+                training_mistakes(self.folder),
                 atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file,
             ):
                 file.write(text)
@@ -332,41 +253,35 @@ class Training:
         if ckpt_path:
             check_average(Path(ckpt_path), self.trainer)
         started = time.perf_counter()
-        with _mistakes_named(self.folder):
+        with training_mistakes(self.folder):
             try:
                 self.trainer.fit(
                     self.model, datamodule=self.data, ckpt_path=ckpt_path, weights_only=True
                 )
-            except (MisconfigurationException, RuntimeError, ValueError) as error:
-                known = isinstance(error, MisconfigurationException)
-                if not known and not any(sign in str(error) for sign in SETTINGS_AT_FAULT):
-                    raise
-                raise UserError(f"The training cannot run: {error}") from error
             except NotFiniteError as error:
                 raise NotFiniteError(f"{error} {self._last_good_checkpoint(ckpt_path)}") from error
         self.seconds = time.perf_counter() - started
         self.epochs = self.trainer.current_epoch
         run = Run(self.model, self.data, self.folder, epochs=self.epochs, seconds=self.seconds)
-        if self.is_trial:
+        if self.is_trial or not self.folder:
             return run
-        self._take_selected_weights()
+        self.kept_epoch, run.kept = self.epochs, f"epoch {self.epochs}, the last"
+        if self.selection and (selected := self.selection.take(self.model, self.epochs)):
+            run.checkpoint, self.kept_epoch, run.kept = selected
         run.metrics, run.train_examples = measure_run(self.trainer, self.model, self.data)
-        run.kept = self._kept()
-        if self.selected_checkpoint:  # Lightning's path is absolute, and the others are as given
-            run.checkpoint = self.folder / CHECKPOINTS / self.selected_checkpoint.name
         loggers = [g for g in self.trainer.loggers if isinstance(g, TensorBoardLogger)]
         run.logs = str(loggers[0].save_dir) if loggers else ""
         if self.trainer.is_global_zero:
-            with _mistakes_named(self.folder):
-                run.card = self._save(run)
-                for callback in self.trainer.callbacks:
+            with training_mistakes(self.folder):
+                run.card = self._save(run, self.folder)
+                for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
                         callback.on_card(self.trainer, run.card)
         self.model.eval()
         return run
 
     def _last_good_checkpoint(self, ckpt_path: str | None) -> str:
-        last = self.folder / CHECKPOINTS / LAST if self.folder else None
+        last = self.selection.last if self.selection else None
         if last is None or not last.exists():
             if ckpt_path:
                 return f"The last good checkpoint is that which it went on from: {ckpt_path}"
@@ -388,9 +303,8 @@ class Training:
 
     def _interrupted(self, number: int) -> Interrupted:
         """Say how to go on with what a signal has stopped."""
-        keep = getattr(self, "keep_last", None)
         advice = ""
-        if keep and keep.path.exists():
+        if self.selection and self.selection.last.exists():
             advice = f"; go on with: --resume {self.folder}"
         return Interrupted(number, f"interrupted{advice}")
 
@@ -405,38 +319,10 @@ class Training:
             recipe["data"]["init_args"]["source"] = self.origin
         return recipe
 
-    @property
-    def selected_checkpoint(self) -> Path | None:
-        """The checkpoint whose weights the run ends with: the best if there is one, else the last.
-
-        There is none without a validation or without checkpoints.
-        """
-        best = getattr(getattr(self, "keep_best", None), "best_model_path", "")
-        if self.recipe.select != "last" and best:
-            return Path(best)
-        last = self.folder / CHECKPOINTS / LAST
-        return last if last.exists() else None
-
-    def _take_selected_weights(self) -> None:
-        selected = self.selected_checkpoint
-        self.kept_epoch = self.epochs
-        if selected:  # also the last: where nothing was left to train, no average was put in place
-            checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(checkpoint["state_dict"])
-            if selected.name != LAST:
-                self.kept_epoch = checkpoint["epoch"] + 1
-
-    def _kept(self) -> str:
-        """Return which epoch's weights the run ends with, and why those."""
-        best = getattr(self, "keep_best", None)
-        selected = self.selected_checkpoint
-        is_best = selected and selected.name != LAST
-        return f"epoch {self.kept_epoch}, the {f'best by {best.monitor}' if is_best else 'last'}"
-
-    def _save(self, run: Run) -> Card:
+    def _save(self, run: Run, folder: Path) -> Card:
         return save_weights(
             self.model,
-            self.folder / WEIGHTS,
+            folder / WEIGHTS,
             name=self.recipe.name,
             summary=self.recipe.summary,
             source=self.recipe.source,
@@ -454,30 +340,6 @@ class Training:
             torch_version=torch.__version__,
             recipe=self._recipe(),
         )
-
-
-class _mistakes_named:
-    """Turn what only shows while training, such as a full disk, into one message with its fix."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RuntimeError) and "not allow for gradient clipping" in str(error):
-            raise UserError(
-                "A fused optimizer cannot clip gradients under mixed precision; pass "
-                "--optimizer.fused false, or leave --trainer.gradient_clip_val out."
-            ) from error
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        full |= isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
-        if full:
-            raise UserError(
-                f"The disk under '{self.folder}' is full: {error}. What was written before is "
-                "kept. Free some space, or choose another folder with --trainer.default_root_dir."
-            ) from error
 
 
 def _device_name(device: torch.device) -> str:

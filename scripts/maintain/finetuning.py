@@ -20,7 +20,7 @@ from lightning.pytorch import LightningDataModule
 import zoo
 from zoo import create_datamodule
 from zoo.cli import run_main
-from zoo.training import Run
+from zoo.run import Run
 
 METHODS = ("from scratch", "frozen backbone", "full fine-tuning")
 EXAMPLES_PER_CLASS = (10, 50, 500)

@@ -13,8 +13,8 @@ import torch
 import zoo
 from zoo.callbacks.checkpoints import AtomicCheckpointIO
 from zoo.errors import UserError
+from zoo.run import Run
 from zoo.run_folder import CARD, CHECKPOINTS, LAST, PREVIOUS, locked
-from zoo.training import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

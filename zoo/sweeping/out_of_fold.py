@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from datamodules.files import atomic_write
-from zoo.training import Run
+from zoo.run import Run
 
 
 def write_predictions(run: Run, trainer: Any, fold: int, path: Path) -> None:

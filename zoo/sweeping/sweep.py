@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 
 from zoo.console import quiet
 from zoo.errors import UserError
-from zoo.run import prepare
+from zoo.fitting import prepare
 from zoo.settings import Settings
 from zoo.sweeping.out_of_fold import join_predictions
 from zoo.sweeping.plan import Plan, make_plan

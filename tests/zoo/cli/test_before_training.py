@@ -11,9 +11,9 @@ from torch import nn
 
 import zoo
 from datamodules.memory import InMemory
+from zoo.fitting import prepare
 from zoo.module import ZooModule
 from zoo.overfitting import Verdict, check_overfitting
-from zoo.run import prepare
 from zoo.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
