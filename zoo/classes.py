@@ -1,4 +1,4 @@
-"""Classes by their dotted paths: who may name which, and where a user's own modules are found.
+"""Classes by their dotted paths: who may name which.
 
 Recipes, configurations and command lines are the user's: they name any class of the kind that the
 place expects (`class_at`). Weights, cards and checkpoints are data that may come from anywhere:
@@ -9,21 +9,15 @@ import contextlib
 import difflib
 import importlib
 import inspect
-import itertools
-import json
-import os
 import re
-import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path, PurePath
-from types import ModuleType
+from pathlib import PurePath
 from typing import Any, Literal
 
 from zoo.errors import UserError
+from zoo.own_modules import DOTTED, own_modules
 
 #: Where the classes are that data may name, and in which package each must have been defined.
 PACKAGES = {
@@ -32,10 +26,10 @@ PACKAGES = {
     "datamodules": "datamodules",
     "torch.optim": "torch.optim",
 }
-#: Where the user's modules are, for the processes that a training spawns: they unpickle networks.
-INHERITED = "ZOO_OWN_MODULES"
 Finder = Callable[[str, Any], type]
 _trusted: ContextVar[dict[str, type | None] | None] = ContextVar("trusted", default=None)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_CLASS_IN_HINT = re.compile(r"\b(?!(?:None|Literal|Optional|Union|Any|Sequence)\b)[A-Z]\w*")
 
 
 def class_at(path: str, kind: type | tuple[type, ...] = object) -> type:
@@ -53,7 +47,7 @@ def class_at(path: str, kind: type | tuple[type, ...] = object) -> type:
     module_name, _, class_name = str(path).rpartition(".")
     if not module_name:
         raise UserError(f"'{path}' is not the dotted path of a class, such as my_module.{path}.")
-    _own_modules.name([module_name.partition(".")[0]])
+    own_modules.name([module_name.partition(".")[0]])
     try:
         module = importlib.import_module(module_name)
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative path, `..module`
@@ -64,7 +58,7 @@ def class_at(path: str, kind: type | tuple[type, ...] = object) -> type:
             f"There is no module '{module_name}' for the class '{path}'. A module of your own is "
             "found where its recipe is, and in the working directory."
         ) from error
-    _own_modules.check(module)
+    own_modules.check(module)
     if not hasattr(module, class_name):
         close = difflib.get_close_matches(class_name, dir(module), n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
@@ -90,7 +84,7 @@ def class_in_data(path: Any, kind: type | tuple[type, ...], place: str) -> type:
     if isinstance(path, str) and path in trusted:
         return _of_kind(trusted[path] or class_at(path), path, kind)
     advice = ""
-    if isinstance(path, str) and _DOTTED.fullmatch(path):
+    if isinstance(path, str) and DOTTED.fullmatch(path):
         for package, home in PACKAGES.items():
             if path.startswith(f"{package}."):
                 found = class_at(path, kind)
@@ -276,120 +270,3 @@ def _specs_in(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, (dict, list, tuple)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _specs_in(part)
-
-
-# Modules of the user's own
-
-
-class _OwnModules(MetaPathFinder):
-    """Finds the modules that a user names, where the recipe is that names them or in the cwd.
-
-    It comes after everything that is installed, and only what the user named, and what these
-    modules import in turn, is looked for. A folder on `sys.path` would be everybody's: pandas would
-    take a `pyarrow.py` for the package that it can do without.
-    """
-
-    def __init__(self) -> None:
-        self.named: dict[str, Path | None] = {}  # top-level module -> the recipe's folder
-        self.homes: dict[str, Path] = {}  # top-level module -> the folder it was found in
-
-    def name(self, modules: Iterable[str], folder: Path | None = None) -> None:
-        """Take note that the user named these modules, in a recipe of this folder."""
-        for module in modules:
-            if folder is not None or module not in self.named:
-                self.named[module] = folder
-        if self not in sys.meta_path:
-            sys.meta_path.append(self)
-
-    def find_spec(
-        self, name: str, path: Any = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return where a module of the user's is, if it is one."""
-        if path is not None:  # in a package, which finds it by itself
-            return None
-        if name in self.named:
-            spec, home = self._search(name, self._folders(name))
-        elif (importer := _importer()) in self.homes:
-            spec, home = self._search(name, [self.homes[importer]])
-        else:
-            return None
-        if spec is not None:
-            self.homes[name] = home
-            os.environ[INHERITED] = json.dumps({n: str(folder) for n, folder in self.homes.items()})
-        return spec
-
-    def check(self, module: ModuleType) -> None:
-        """Refuse a module that was loaded for a recipe elsewhere: it is another of that name."""
-        name = module.__name__.partition(".")[0]
-        if name not in self.homes:
-            return
-        _, home = self._search(name, self._folders(name))
-        if home is not None and home != self.homes[name]:
-            raise UserError(
-                f"Module '{name}' was loaded from '{self.homes[name]}' before; that in '{home}' "
-                "is another one of the same name. Rename it, or use a new process."
-            )
-
-    def _folders(self, name: str) -> list[Path]:
-        folder = self.named.get(name)
-        folders = [] if folder is None else [folder]
-        with contextlib.suppress(FileNotFoundError):  # the folder we are in may be gone
-            folders.append(Path.cwd())
-        return folders
-
-    def _search(self, name: str, folders: Iterable[Path]) -> tuple[ModuleSpec | None, Path | None]:
-        for folder in folders:
-            if spec := PathFinder.find_spec(name, [str(folder)]):
-                return spec, folder
-        return None, None
-
-
-def _importer() -> str:
-    """Return the top-level name of the module that is importing something right now."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name != __name__ and name.partition(".")[0] != "importlib":
-            return name.partition(".")[0]
-        frame = frame.f_back
-    return ""
-
-
-_own_modules = _OwnModules()
-for _name, _folder in json.loads(os.environ.get(INHERITED, "{}")).items():
-    _own_modules.name([_name], Path(_folder))
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_CLASS_IN_HINT = re.compile(r"\b(?!(?:None|Literal|Optional|Union|Any|Sequence)\b)[A-Z]\w*")
-# `my_network.Net`, but no file name with a folder, and no number.
-_DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
-# The settings that hold class paths; a `path: pyarrow.csv` names no module.
-_NAMING = ("class_path", "model", "data", "optimizer", "lr_scheduler", "augment")
-_NAMING += ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator")
-
-
-def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
-    """Let the modules of all class paths in settings of the user's be found.
-
-    Args:
-        content: A recipe or configuration, or a part of it.
-        folder: Where its modules are, before the working directory.
-        key: The last key on the way to that part.
-    """
-    if isinstance(content, str):
-        if key in _NAMING or "class_path" in content:
-            _own_modules.name(_DOTTED.findall(content), folder)
-    elif isinstance(content, dict):
-        for name, part in content.items():
-            may_name(part, folder, str(name))
-    elif isinstance(content, (list, tuple)):
-        for part in content:
-            may_name(part, folder, key)
-
-
-def may_name_in(argv: list[str]) -> None:
-    """Let the modules of all class paths on a command line be found, in the working directory."""
-    for argument, following in itertools.pairwise([*argv, ""]):
-        option, equals, value = argument.partition("=")
-        if option.startswith("--"):
-            key = option.rpartition(".")[2].strip("-+")
-            may_name(value if equals else following, key=key)

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from datamodules.folders import expand_home
-from zoo.classes import may_name
 from zoo.errors import UserError, unknown
 from zoo.learning import SETTINGS, ClassSpec
 from zoo.names import checked_name
+from zoo.own_modules import may_name
 
 RECIPES = Path(__file__).parent / "recipes"
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from zoo.cli.request import Request, parse_request
 from zoo.signals import Interrupted
@@ -44,7 +44,7 @@ def _help(request: Request) -> str:
     from zoo.cli.help import HelpParser, network_help
     from zoo.settings import Settings
 
-    parser = Settings(request.recipe, parser_class=HelpParser).parser
+    parser = cast(HelpParser, Settings(request.recipe, parser_class=HelpParser).parser)
     return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
-from zoo.classes import may_name_in
 from zoo.cli import Trust
 from zoo.errors import UserError, nearest
 from zoo.interval import Interval
 from zoo.learning import SETTINGS
 from zoo.names import checked_name
+from zoo.own_modules import may_name_in
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
 from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe
