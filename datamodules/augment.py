@@ -15,6 +15,7 @@ RandomDistortion 8.4 and 3.7 (affine and elastic in one), RandomAffine 7.4 and 2
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def _uniform(
     n: int, columns: int, low: float, high: float, x: Tensor, generator: torch.Generator | None
 ) -> Tensor:
     # float32 whatever the default: the images are
-    options = {"dtype": torch.float32, "device": x.device, "generator": generator}
+    options: dict[str, Any] = {"dtype": torch.float32, "device": x.device, "generator": generator}
     return torch.rand(n, columns, **options) * (high - low) + low
 
 

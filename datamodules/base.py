@@ -180,8 +180,9 @@ class TensorDataModule(LightningDataModule):
         if self.trainer.is_global_zero:
             print(self.profile, flush=True)
             for logger in self.trainer.loggers:
-                if hasattr(logger.experiment, "add_text"):
-                    logger.experiment.add_text("data/profile", self.profile_markdown)
+                writer: Any = getattr(logger, "experiment", None)
+                if hasattr(writer, "add_text"):
+                    writer.add_text("data/profile", self.profile_markdown)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint says about the data, and how far the training had read them.
@@ -225,7 +226,7 @@ class TensorDataModule(LightningDataModule):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
-            overfit = self.trainer.overfit_batches
+            overfit = self.trainer.overfit_batches  # type: ignore[attr-defined]
             if overfit:  # the same batches every epoch, as of a DataLoader
                 options |= {"shuffle": False, "replacement": False}
             if split == "val" and isinstance(overfit, float) and overfit:

@@ -84,7 +84,7 @@ class InMemory(TensorDataModule):
         self._names = list(class_names or names or map(str, range(count)))
 
     @classmethod
-    def of(cls, dataset: Dataset, **options: Any) -> "InMemory":
+    def of(cls, dataset: Dataset[Any], **options: Any) -> "InMemory":
         """Read a Dataset of (x, y) once, example by example."""
         pairs = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
         x = torch.stack([torch.as_tensor(x) for x, _ in pairs])
@@ -178,7 +178,7 @@ def spec_of(data: LightningDataModule) -> DataSpec:
         return spec
     data.prepare_data()
     data.setup("fit")
-    loader: DataLoader = data.train_dataloader()
+    loader: DataLoader[Any] = data.train_dataloader()
     x, y = _first_batch(loader, data)
     names = getattr(data, "class_names", None) or getattr(
         getattr(loader, "dataset", None), "classes", None

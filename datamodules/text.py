@@ -184,8 +184,8 @@ class TextCSV(TensorDataModule):
             elif size == 0:
                 rows[split] = train[:0]
             else:
-                kept, held = hold_out(len(train), size, seed, f"{split}_size")
-                train, rows[split] = train[kept], train[held]
+                kept, held_out = hold_out(len(train), size, seed, f"{split}_size")
+                train, rows[split] = train[kept], train[held_out]
         known = set(frame["label"][train.numpy()])
         for split, index in rows.items():
             strange = sorted(set(frame["label"][index.numpy()]) - known)

@@ -70,7 +70,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for pattern in HUSHED:
         warnings.filterwarnings("ignore", message=pattern)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -40,8 +40,8 @@ class Distillation:
 
     def __init__(self, student: Network, learning: Learning) -> None:
         self.weight, self.temperature = learning.teacher_weight, learning.temperature
-        self.teacher = load_weights(learning.teacher).requires_grad_(False)
-        _require_same_task(student, self.teacher, learning.teacher)
+        self.teacher = load_weights(str(learning.teacher)).requires_grad_(False)
+        _require_same_task(student, self.teacher, str(learning.teacher))
 
     def to(self, device: torch.device) -> Self:
         """Move the teacher."""
@@ -81,8 +81,8 @@ def _require_same_task(student: Network, teacher: Network, name: str) -> None:
         )
     if ours.class_names != theirs.class_names:
         raise TeacherDoesNotFit(
-            f"--learning.teacher {name} knows {', '.join(theirs.class_names)}; "
-            f"these data have {', '.join(ours.class_names)}."
+            f"--learning.teacher {name} knows {', '.join(theirs.class_names or ())}; "
+            f"these data have {', '.join(ours.class_names or ())}."
         )
     if ours.input_shape != theirs.input_shape or not read_the_same(
         ours.preprocessing, theirs.preprocessing

@@ -146,7 +146,7 @@ def _classes(key: str) -> list[type]:
     }
     found, open_ = [], [bases[key]] if key in bases else []
     while open_:
-        subclasses = open_.pop().__subclasses__()
+        subclasses: list[type] = open_.pop().__subclasses__()
         found += subclasses
         open_ += subclasses
     return found

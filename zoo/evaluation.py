@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -146,7 +146,7 @@ def _train_batches(trainer: pl.Trainer, data: pl.LightningDataModule) -> Any:
         return data.train_dataloader()
     x, y = data.splits["train"]
     loader = trainer.train_dataloader
-    if trainer.overfit_batches > 0 and isinstance(loader, TensorBatches):
+    if trainer.overfit_batches > 0 and isinstance(loader, TensorBatches):  # type: ignore[attr-defined]
         # What this is for is to see whether just these can be learned by heart.
         index = loader.indices()[: int(trainer.num_training_batches) * loader.batch_size]
         x, y = take(x, index), take(y, index)
@@ -273,4 +273,4 @@ class _Predictions(pl.Callback):
     found: tuple[torch.Tensor, torch.Tensor]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.found = pl_module.predictions("test")
+        self.found = cast(ZooModule, pl_module).predictions("test")

@@ -144,6 +144,7 @@ def _to_onnx(
     exported = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=names, output_names=outputs
     )
+    assert exported is not None  # dynamo=True returns the program
     exported.model.metadata_props.update({k: json.dumps(v) for k, v in metadata.items()})
     content = exported.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

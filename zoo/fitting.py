@@ -134,13 +134,13 @@ def prepare(
     changes: dict[str, Any] = {f"learning.{key}": v for key, v in (learning or {}).items()}
     for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
         if chosen is not None:
-            recipe = replace(recipe, **{key: None})
+            recipe = replace(recipe, **{key: None})  # type: ignore[arg-type]
             changes[key] = chosen
-    single = {"optimizer.lr": lr, "seed_everything": seed}
+    single: dict[str, Any] = {"optimizer.lr": lr, "seed_everything": seed}
     single["data.target"] = None if given else target
     changes |= {key: value for key, value in single.items() if value is not None}
-    options = as_options({**changes, **settings})
-    return Settings(recipe, options, with_data=given is None), given, inspect
+    argv = as_options({**changes, **settings})
+    return Settings(recipe, argv, with_data=given is None), given, inspect
 
 
 def _value(value: Any) -> Any:

@@ -275,7 +275,9 @@ def _numbers(spec: DataSpec, inputs: Sequence[str], standard_input: bytes) -> In
 def _rows_of(file: Path) -> list[list[float]]:
     if file.suffix.lower() == ".npy":
         array = _npy(read_bytes(file), str(file))
-        return array.reshape(len(array), -1).astype(float).tolist() if array.ndim else [[array]]
+        if not array.ndim:
+            return [[float(array)]]
+        return array.reshape(len(array), -1).astype(float).tolist()
     if file.suffix.lower() == ".parquet":
         return _frame(file).to_numpy(dtype=float).tolist()
     return _rows(_text(file), f"'{file}'")

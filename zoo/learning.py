@@ -5,7 +5,7 @@ Importing it imports no torch.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 from zoo.errors import DoesNotFitData, UserError, unknown
 
@@ -120,11 +120,12 @@ class Learning:
         """Return it of plain settings, as a recipe has them."""
         if isinstance(settings, cls):
             return settings
+        given = cast(Mapping[str, Any], settings or {})
         known = [field.name for field in fields(cls)]
-        for name in settings or {}:
+        for name in given:
             if name not in known:
                 raise unknown("setting of `learning` called", name, known)
-        return cls(**(settings or {}))
+        return cls(**given)
 
     def plain(self) -> dict[str, Any]:
         """Return plain settings, for a recipe or a checkpoint."""

@@ -61,6 +61,7 @@ def _multiclass(
     label_smoothing: float,
     class_weights: Tensor | None,
 ) -> LossFunction:
+    compare: Callable[..., Tensor]
     if name == "cross_entropy":
         compare = partial(F.cross_entropy, label_smoothing=label_smoothing)
     elif name == "nll":
@@ -70,9 +71,11 @@ def _multiclass(
     else:
         elementwise = _elementwise(name, activate)
 
-        def compare(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+        def of_one_hot(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
             values = elementwise(logits, F.one_hot(target, logits.shape[-1]).to(logits.dtype))
             return values.mean() if reduction == "mean" else values.mean(dim=-1)
+
+        compare = of_one_hot
 
     if class_weights is None:
         return compare

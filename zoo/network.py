@@ -243,7 +243,7 @@ class Network(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse data that the network would read wrongly; a head without names takes theirs."""
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             return
         check(self.spec, data)
@@ -268,7 +268,7 @@ class Network(LightningModule):
         self._check_loaders(self.trainer.predict_dataloaders)
 
     def _check_loaders(self, loaders: Any) -> None:
-        if self.trainer.datamodule is not None:
+        if self.trainer.datamodule is not None:  # type: ignore[attr-defined]
             return  # `setup` has checked it
         for loader in loaders if isinstance(loaders, list) else [loaders]:
             if getattr(loader, "spec", None) is not None:

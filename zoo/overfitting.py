@@ -139,7 +139,7 @@ class _Check:
                 loss.backward()
                 return loss
 
-            loss = float(optimizer.step(closure).detach())
+            loss = float(optimizer.step(closure).detach())  # type: ignore[attr-defined,arg-type]
             if update % CHECK_EVERY and math.isfinite(loss):
                 continue
             last, accuracy = self.evaluate(model)
@@ -167,9 +167,9 @@ class _Check:
     def dead_units(self) -> str:
         """Tell of layers that pass nothing on for any example, before any training."""
         with _outputs(self.model) as outputs:
-            loss = sum(self.model.loss(self.model.logits(x), y) for x, y in self.batches)
+            losses = [self.model.loss(self.model.logits(x), y) for x, y in self.batches]
         self.model.zero_grad()
-        loss.backward()
+        torch.stack(losses).sum().backward()
         for name, dead in outputs.items():
             share = float(dead.float().mean())
             if share >= DEAD_SHARE:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -150,10 +150,11 @@ def build(preprocessing: dict[str, Any], input_shape: InputShape) -> nn.Module:
     options = {k: v for k, v in preprocessing.items() if k not in ("kind", "target")}
     kind = preprocessing["kind"]
     if kind == "pixels":  # cropping and polarity are done to the file, before it is a tensor
-        return Pixels(input_shape, **{k: v for k, v in options.items() if k in ("mean", "std")})
+        options = {key: options[key] for key in ("mean", "std") if key in options}
+        return Pixels(cast(Sequence[int], input_shape), **options)
     if kind == "tokens":
         options = {k: options[k] for k in ("vocabulary", "embedding_dim") if k in options}
-        return Tokens(input_shape, **options)
+        return Tokens(cast(Sequence[int], input_shape), **options)
     if kind == "table":
         from zoo.tables import TablePreprocessing
 

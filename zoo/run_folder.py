@@ -110,7 +110,7 @@ def find_run(resume: str | Path | bool, name: str | None, root: Path) -> Path:
     if folder := _folder_of_first_process():
         return folder
     if resume is not True:
-        folder = expand_home(resume)
+        folder = expand_home(str(resume))
         if not (folder / CONFIG).is_file():
             raise UserError(
                 f"'{folder}' is no folder of a run: there is no {CONFIG} in it. Name one such as "

@@ -69,7 +69,7 @@ def choose_recipe(
     if name is not None:
         recipe = find_recipe(name)
         path = recipe.path
-        if path.parent != RECIPES:
+        if path is None or path.parent != RECIPES:
             own |= recipe.model["init_args"]
         content = {k: getattr(recipe, k) for k in Recipe.__dataclass_fields__ if k != "path"}
     for config in configs:
@@ -107,9 +107,10 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
         UserError: If there are no such weights, they have another sha256 than the recipe says, or
             they are of another class of network.
     """
-    path = weights_path(recipe.weights["source"])
+    weights = recipe.weights or {}
+    path = weights_path(weights["source"])
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    start = {"sha256": found, **recipe.weights}
+    start = {"sha256": found, **weights}
     if start["sha256"] != found:
         raise UserError(
             f"This run started from {start['source']} with the sha256 {start['sha256'][:12]}...; "

@@ -35,7 +35,8 @@ BATCH_LIMITS = (
     "limit_predict_batches",
     "overfit_batches",
 )
-SUBCLASS_KEYS = ("optimizer", "lr_scheduler")
+# What has arguments of its class's own.
+SUBCLASSES: dict[str, Any] = {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}
 # What stands beside the class of a schedule, and the parser's option for it.
 SCHEDULE_OPTIONS = {
     "interval": "lr_scheduler_interval",
@@ -118,7 +119,7 @@ class Settings:
         options: dict[str, Any] = {"fail_untyped": False, "instantiate": False}
         network = class_at(recipe.model["class_path"], ZooModule)
         parser.add_class_arguments(network, "model", skip={"spec"}, **options)
-        parser.add_class_arguments(Learning, "learning", skip=set(SUBCLASS_KEYS), **options)
+        parser.add_class_arguments(Learning, "learning", skip=set(SUBCLASSES), **options)
         if self.with_data:
             data = class_at(recipe.data["class_path"], LightningDataModule)
             if data is InMemory:
@@ -126,7 +127,7 @@ class Settings:
                     "This run's data were given in memory: repeat it with zoo.fit(..., data=...)."
                 )
             parser.add_class_arguments(data, "data", **options)
-        for key, base in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
+        for key, base in SUBCLASSES.items():
             parser.add_subclass_arguments(
                 base,
                 key,
@@ -159,7 +160,7 @@ class Settings:
     def _check_classes(self) -> None:
         """Refuse classes of another kind than their place expects, before any is called."""
         config = self.config.as_dict()
-        for key, kind in {"optimizer": Optimizer, "lr_scheduler": LRSchedulerTypeTuple}.items():
+        for key, kind in SUBCLASSES.items():
             if config.get(key):
                 check_spec(config[key], kind)
         owners = {"model": class_at(self.recipe.model["class_path"]), "trainer": Trainer}
@@ -180,7 +181,7 @@ class Settings:
         if self.with_data:
             groups["data"] = recipe.data.get("init_args", {})
         flat = {f"{g}.{name}": value for g, args in groups.items() for name, value in args.items()}
-        flat |= {key: getattr(recipe, key) for key in SUBCLASS_KEYS if getattr(recipe, key)}
+        flat |= {key: getattr(recipe, key) for key in SUBCLASSES if getattr(recipe, key)}
         if recipe.lr_scheduler:
             schedule = flat["lr_scheduler"] = dict(recipe.lr_scheduler)
             for name, option in SCHEDULE_OPTIONS.items():
@@ -272,7 +273,7 @@ def _option(setting: tuple[str, Any]) -> str:
 def one_batch(argv: Sequence[str]) -> list[str]:
     """Return which limits of the trainer are given as the whole number 1: one batch, not all."""
     pairs = zip(argv, [*argv[1:], ""], strict=False)
-    given = dict((a.split("=", 1) if "=" in a else (a, b)) for a, b in pairs)
+    given = {a.partition("=")[0]: a.partition("=")[2] if "=" in a else b for a, b in pairs}
     return [key for key in BATCH_LIMITS if given.get(f"--trainer.{key}") == "1"]
 
 

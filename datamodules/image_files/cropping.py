@@ -5,7 +5,7 @@ else reads a picture for them.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -114,10 +114,11 @@ class ImageReader:
         if self.crop == "box":
             left, top, right, bottom = found.box
             whole = (0, 0, *image.size)
-            box = (left * image.width, top * image.height, right * image.width)
-            box = tuple(round(v) for v in (*box, bottom * image.height))
+            across, down = image.size
+            corners = (left * across, top * down, right * across, bottom * down)
+            box = tuple(round(corner) for corner in corners)
             if box != whole:
-                image = image.crop(box)
+                image = image.crop(cast(tuple[int, int, int, int], box))
                 done.append("cropped to what is drawn")
         return self._turned(image, is_dark, done)
 

@@ -24,7 +24,8 @@ from datamodules.image_files.decoding import (
     read_bytes,
 )
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 ORIENTATION = 0x0112  # EXIF's number for how the camera was held
 
 

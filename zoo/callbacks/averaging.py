@@ -89,7 +89,8 @@ class ExponentialMovingAverage(Callback):
     @torch.no_grad()
     def _begin(self, pl_module: LightningModule, values: dict[str, Tensor]) -> None:
         """Take first values, and sort the tensors by what can be averaged at once."""
-        self._average, groups = {}, {}
+        self._average = {}
+        groups: dict[Any, Any] = {}
         for name, tensor in _tensors(pl_module).items():
             is_half = tensor.is_floating_point() and tensor.dtype.itemsize < 4
             dtype = torch.float32 if is_half else tensor.dtype
@@ -210,7 +211,7 @@ def _tensor(pl_module: LightningModule, name: str) -> Tensor:
 def check_average(path: Path, trainer: Trainer) -> None:
     """Refuse to go on from an average of weights as if it were the weights that learn."""
     averages = (ExponentialMovingAverage, WeightAveraging)
-    if any(isinstance(callback, averages) for callback in trainer.callbacks):
+    if any(isinstance(callback, averages) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         return
     if CURRENT in torch.load(path, map_location="cpu", weights_only=True, mmap=True):
         raise UserError(

@@ -60,7 +60,7 @@ class KeepBest(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take note which checkpoint the training goes on from; its state is loaded next."""
-        self._go_on_from = Path(trainer.ckpt_path).resolve().parent
+        self._go_on_from = Path(str(trainer.ckpt_path)).resolve().parent
         self._expected = pl_module.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class KeepBest(ModelCheckpoint):
         best = self._beside(state_dict["best_model_path"])
         if score is None or best is None:
             return  # the best is yet to come
-        copy = Path(self.dirpath) / best.name
+        copy = Path(str(self.dirpath)) / best.name
         if copy.resolve() != best:
             rank_zero_only(copy_file)(best, copy)
         moved = {

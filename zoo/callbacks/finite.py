@@ -58,7 +58,7 @@ class StopWhenNotFinite(Callback):
         if self._at_once or loss is None:
             return
         self._losses.append((trainer.global_step, loss))
-        if len(self._losses) >= max(trainer.log_every_n_steps, 1):
+        if len(self._losses) >= max(trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             self._look_at_losses(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,8 +101,8 @@ class StopWhenNotFinite(Callback):
             if self._at_once:  # this loss is the first; the weights are of the update before
                 step = trainer.global_step
                 where += " after it: its gradient was not"
-        elif layer := self._failing_layer(trainer, pl_module):
-            where = f"{_described(pl_module, layer)} is the first layer to give such numbers"
+        elif failing := self._failing_layer(trainer, pl_module):
+            where = f"{_described(pl_module, failing)} is the first layer to give such numbers"
         else:
             where = "all layers give finite numbers, the loss makes none of them"
         what = f"the loss is {loss:g}, and " if loss is not None else ""

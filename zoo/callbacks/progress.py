@@ -1,11 +1,13 @@
 """A progress bar with the training loss and the validation metric, at no cost per step."""
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from zoo.network import Network
 
 # tqdm costs 133 microseconds a step when it draws every one of them, 20 when every twentieth.
 REFRESH_RATE = 20
@@ -34,7 +36,7 @@ class Progress(TQDMProgressBar):
         shown: dict[str, Any] = {}
         if self._loss is not None:
             shown["loss"] = f"{float(self._loss):.3f}"
-        monitor = pl_module.task.monitor.metric
+        monitor = cast(Network, pl_module).task.monitor.metric
         if monitor in trainer.callback_metrics:
             shown[monitor] = f"{float(trainer.callback_metrics[monitor]):.4f}"
         return shown

@@ -79,7 +79,7 @@ def parse_request(argv: list[str]) -> Request | None:
     for flag in ("--list", "--print_config", "--pretrained", "--open", "--lr_find"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
-    parser.error = _refuse  # type: ignore[method-assign]
+    parser.error = _refuse  # type: ignore[method-assign,assignment]
     chosen, rest = parser.parse_known_args(argv)
     for option, value in vars(chosen).items():
         if value == [] != parser.get_default(option) or (isinstance(value, list) and [] in value):
@@ -143,7 +143,7 @@ def _find_run(chosen: argparse.Namespace, rest: list[str]) -> Path:
         )
     root = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     root.add_argument("--trainer.default_root_dir", dest="folder", default="runs")
-    root.error = _refuse  # type: ignore[method-assign]
+    root.error = _refuse  # type: ignore[method-assign,assignment]
     return find_run(chosen.resume, chosen.model, Path(root.parse_known_args(rest)[0].folder))
 
 
@@ -209,7 +209,7 @@ def _drop_replaced(recipe: Recipe, argv: list[str]) -> tuple[Recipe, list[str]]:
             # The class comes first: its options are checked against it.
             chosen = [] if value.lower() in ("none", "null") else argv[i : last + 1]
             argv = chosen + argv[:i] + argv[last + 1 :]
-            recipe = replace(recipe, **{key: None})
+            recipe = replace(recipe, **{key: None})  # type: ignore[arg-type]
             break
     return recipe, argv
 

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     for option in ("--search", "--metric", "--storage", "--name"):
         parser.add_argument(option)
     parser.add_argument("--prune", action="store_true")
-    parser.error = _refuse  # type: ignore[method-assign]
+    parser.error = _refuse  # type: ignore[method-assign,assignment]
     chosen, rest = parser.parse_known_args(argv)
     if chosen.help:
         print(USAGE, end="")

@@ -41,7 +41,7 @@ class TensorBoard:
     def _read(self) -> None:
         """Find the link in what the server says, and keep the pipe from filling up."""
         last = ""
-        for line in self._process.stderr:
+        for line in self._process.stderr or ():
             found = re.search(r"http://\S+", line)
             if self.url is None and found:
                 self.url = found.group()

@@ -3,10 +3,11 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from datamodules.base import TensorDataModule
 from datamodules.files import atomic_write
 from zoo.run import Run
 
@@ -16,7 +17,7 @@ def write_predictions(run: Run, trainer: Any, fold: int, path: Path) -> None:
 
     A row's number is that among the examples with a target, from 0.
     """
-    data, model = run.datamodule, run.model
+    data, model = cast(TensorDataModule, run.datamodule), run.model
     parts = trainer.predict(model, dataloaders=data.test_dataloader())
     answers = [answer for part in parts for answer in part["prediction"]]
     _, target = data.splits["test"]

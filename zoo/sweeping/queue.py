@@ -146,7 +146,8 @@ def _open_storage(place: str) -> BaseStorage:
     if "://" in place:
         return optuna.storages.get_storage(place)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(place, lock_obj=_JournalLock(place)))
+    lock: Any = _JournalLock(place)  # what it should extend is private
+    return JournalStorage(JournalFileBackend(place, lock_obj=lock))
 
 
 @contextlib.contextmanager

@@ -106,7 +106,7 @@ def _train(plan: Plan, trial: optuna.Trial, point: Point, folder: Path) -> dict[
         training = Training(*plan.prepare(settings))
         training.announce()
         if plan.prune:
-            training.trainer.callbacks.append(Prune(trial, plan.metric))
+            training.trainer.callbacks.append(Prune(trial, plan.metric))  # type: ignore[attr-defined]
         try:
             run = training.fit()
         except SystemExit:  # Lightning has taken the Ctrl-C, and saved

@@ -1,5 +1,7 @@
 """Which classes are taken for which, and how good the probabilities are."""
 
+from typing import Any
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -51,7 +53,7 @@ def confusion_figure(values: Tensor, class_names: list[str], title: str) -> Figu
     axes.set(xlabel="predicted", ylabel="true")
     if count <= MOST_NAMED:
         small = 10 if count <= MOST_NUMBERED else 7
-        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(count), names, fontsize=small, **({} if straight else turned))
         axes.set_yticks(range(count), names, fontsize=small)
     if count <= MOST_NUMBERED:

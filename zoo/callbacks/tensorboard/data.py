@@ -53,7 +53,7 @@ class TestPredictions:
 
 def test_predictions(trainer: Trainer, model: ZooModule) -> TestPredictions | None:
     """Return the test split with its predictions, while the test epoch ends; None if empty."""
-    held = getattr(trainer.datamodule, "splits", {}).get("test")
+    held = getattr(getattr(trainer, "datamodule", None), "splits", {}).get("test")
     if trainer.world_size == 1:
         found = model.predictions("test")
         if found is None:

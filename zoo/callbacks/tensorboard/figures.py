@@ -19,7 +19,7 @@ CELL = 112  # pixels: four times an image of 28
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """Return an empty figure, its sides in inches of 100 pixels."""
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)  # type: ignore[arg-type]
 
 
 def plain_axes(axes: Axes) -> None:
@@ -29,7 +29,7 @@ def plain_axes(axes: Axes) -> None:
 
 def class_colors(count: int) -> list[tuple[float, float, float]]:
     """Return a color (red, green, blue) for each class; they repeat after twenty."""
-    colors = colormaps["tab10" if count <= 10 else "tab20"].colors
+    colors = colormaps["tab10" if count <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     return [tuple(colors[i % len(colors)]) for i in range(count)]
 
 

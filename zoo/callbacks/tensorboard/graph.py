@@ -38,4 +38,4 @@ def write_graph(writer: SummaryWriter, model: ZooModule, trainer: Trainer, step:
     for node in drawn[0].node:
         node.name = node.name.removeprefix(box)
         node.input[:] = [name.removeprefix(box) for name in node.input]
-    writer.file_writer.add_graph(drawn)
+    writer.file_writer.add_graph(drawn)  # type: ignore[attr-defined]

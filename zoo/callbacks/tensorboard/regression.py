@@ -47,7 +47,7 @@ def target_names(model: ZooModule) -> list[str]:
     names = (model.spec.preprocessing.get("target") or {}).get("names")
     count = model.spec.num_outputs
     numbered = ["target"] if count == 1 else [f"target {i}" for i in range(count)]
-    return [shortened(name, 30) for name in (names if len(names or ()) == count else numbered)]
+    return [shortened(name, 30) for name in (names if names and len(names) == count else numbered)]
 
 
 def r2(true: Tensor, predicted: Tensor) -> str:

@@ -45,12 +45,12 @@ def write_hparams(writer: SummaryWriter, model: ZooModule, trainer: Trainer, ste
     columns is written either: TensorBoard would take the first run's list for all runs, where
     without one it joins the columns of all (the metrics in alphabetical order).
     """
-    writer.file_writer.add_summary(hparams(settings(trainer, model), {})[1])
+    writer.file_writer.add_summary(hparams(settings(trainer, model), {})[1])  # type: ignore[attr-defined]
 
 
 def write_success(writer: SummaryWriter, model: ZooModule, trainer: Trainer, step: int) -> None:
     """Write for the HParams page that the run came to its end."""
-    writer.file_writer.add_summary(hparams({}, {})[2])
+    writer.file_writer.add_summary(hparams({}, {})[2])  # type: ignore[attr-defined]
 
 
 def write_texts(writer: SummaryWriter, model: ZooModule, trainer: Trainer, step: int) -> None:
@@ -70,7 +70,7 @@ def write_card(writer: SummaryWriter, model: ZooModule, card: "Card", step: int)
 
 def settings(trainer: Trainer, pl_module: ZooModule) -> dict[str, Any]:
     """Return what can be set in a run, flat, as numbers, strings and booleans."""
-    data = trainer.datamodule
+    data = getattr(trainer, "datamodule", None)
     found: dict[str, Any] = {"model": type(pl_module).__name__}
     learning = pl_module.learning.plain()
     for key in ("optimizer", "lr_scheduler"):
