@@ -37,7 +37,11 @@ TRAINER_OF_CARD = (
     "val_check_interval",
     "check_val_every_n_epoch",
 )
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".gz")
+# JSON is refused where it is read, with a sentence of its own.
+TABLE_SUFFIXES = (
+    *(".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".gz"),
+    *(".jsonl", ".ndjson", ".json"),
+)
 
 
 def choose_recipe(

@@ -13,7 +13,16 @@ from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import encoding
-from datamodules.tabular import leaks, profile, splits, statistics, store, synthetic, targets
+from datamodules.tabular import (
+    incoming,
+    leaks,
+    profile,
+    splits,
+    statistics,
+    store,
+    synthetic,
+    targets,
+)
 from datamodules.tabular.anomalies import warn
 from datamodules.tabular.dialect import is_number
 from datamodules.tabular.encode import source_columns
@@ -36,8 +45,9 @@ class Tabular(TensorDataModule):
     rows and travels with its weights.
 
     Args:
-        path: The file; or several, as a list or a glob such as 'part-*.csv'. CSV, TSV and the like,
-            also compressed (gz, zip, bz2, xz), or Parquet.
+        path: The file; or several, as a list or a glob such as 'part-*.csv'; `-` for standard
+            input. CSV, TSV and the like, JSON lines, also compressed (gz, zip, bz2, xz), or
+            Parquet.
         target: Name of the column to predict, or its number from 0 (-1 is the last). Several, as a
             list, for a regression with several outputs.
         task: `binary`, `multiclass` or `regression`. Default: two values are binary, texts or few
@@ -294,11 +304,14 @@ class Tabular(TensorDataModule):
             options["network_reads"] = network_reads
         state = store.fingerprint([path for _, path in files])
         folder = (self.cache_dir or store.default_folder()) / store.key(state, options)
-        if self.cache != "no" and (table := store.load(folder)) is not None:
+        # What was written down here has another name next time: nobody would read such a cache.
+        passing = any(incoming.is_written_down(path) for _, path in files)
+        if self.cache != "no" and not passing and (table := store.load(folder)) is not None:
             return table
         reader = TableReader(files, reading, SchemaRequest(**wanted), network_reads)
         expected = reader.expected_bytes
-        if self.cache == "yes" or (self.cache == "auto" and expected > store.CACHE_FROM):
+        automatic = self.cache == "auto" and not passing
+        if self.cache == "yes" or (automatic and expected > store.CACHE_FROM):
             return reader.run(store.CacheWriter(folder, expected, state))
         return reader.run(store.MemoryWriter())
 

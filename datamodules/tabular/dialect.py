@@ -39,6 +39,7 @@ class Dialect:
         decimal: The decimal mark.
         duplicates: Names that stand above more than one column.
         notes: What a user should know about the reading.
+        written: The names as the header has them: some may be empty, or twice there.
     """
 
     separator: str
@@ -50,6 +51,7 @@ class Dialect:
     decimal: str = "."
     duplicates: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
 
 
 def detect(
@@ -247,8 +249,10 @@ def _names(path: Path, rows: list[list[str]], width: int, dialect: Dialect) -> l
             names.append("")  # every row ends in a separator
         else:
             names.insert(0, "row")  # row names without a title, as R writes them
+            dialect.written = ["", *names[1:]]
     elif len(names) == width + 1 and not names[-1]:
         names.pop()
+    dialect.written = dialect.written or list(names)
     seen: Counter[str] = Counter()
     unique = []
     for i, name in enumerate(names):

@@ -112,6 +112,11 @@ class TableFile:
         return self._dialect is None or self._dialect.header
 
     @property
+    def written_columns(self) -> list[str]:
+        """The column names as the header has them, to write it again: empty ones, and doubles."""
+        return self._dialect.written or self.columns if self._dialect else self.columns
+
+    @property
     def duplicates(self) -> set[str]:
         """The column names that occur more than once."""
         return self._dialect.duplicates if self._dialect else set()

@@ -20,10 +20,14 @@ import numpy as np
 
 from datamodules.errors import UserError, nearest
 from datamodules.folders import expand_home
+from datamodules.tabular import incoming
 
 BLOCK = 1 << 22
 # Above this size, fields inside quotation marks are not counted line by line (1 s per 60 MB).
 QUOTED_SCAN_LIMIT = 64 << 20
+PACKED_ENDINGS = (".gz", ".zip", ".bz2", ".xz")
+PLAIN_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".jsonl", ".ndjson")
+TABLE_ENDINGS = {e + p for e in ("", *PLAIN_ENDINGS) for p in ("", *PACKED_ENDINGS)} - {""}
 # What a broken archive raises, depending on where it is broken.
 BROKEN_ARCHIVE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
 _QUOTED = re.compile(rb'"[^"]*"')
@@ -33,6 +37,8 @@ _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open
 def find_files(path: str | list[str], folders: list[Path] | None = None) -> list[Path]:
     """Turn a path, a glob or a list of them into existing files, in a stable order.
 
+    Standard input (`-`) and JSON lines become files of lines.
+
     Args:
         path: What the user named.
         folders: Where relative names are looked up besides the working directory.
@@ -40,6 +46,20 @@ def find_files(path: str | list[str], folders: list[Path] | None = None) -> list
     Raises:
         UserError: If nothing is there, or a folder is named.
     """
+    return [_as_lines(file) for file in _named(path, folders or [])]
+
+
+def _as_lines(file: Path) -> Path:
+    if is_parquet(file):
+        return file
+    with open_table(file) as opened:
+        if not incoming.is_json_lines(opened):
+            return file
+    with open_table(file) as opened:
+        return incoming.as_csv(file, opened)
+
+
+def _named(path: str | list[str], folders: list[Path]) -> list[Path]:
     names = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not names:
         raise UserError("--data.path is an empty list; name at least one file.")
@@ -47,7 +67,10 @@ def find_files(path: str | list[str], folders: list[Path] | None = None) -> list
     for name in map(str, names):
         if not name.strip():
             raise UserError("--data.path is empty; name a file, or leave it out.")
-        files += _find(name, folders or [])
+        if name == incoming.STANDARD_INPUT:
+            files.append(incoming.standard_input())
+        else:
+            files += _find(name, folders)
     return files
 
 
@@ -55,12 +78,7 @@ def _find(name: str, folders: list[Path]) -> list[Path]:
     for folder in [Path(), *folders]:
         candidate = folder / expand_home(name)
         if candidate.is_dir():
-            inside = sorted(p.name for p in candidate.iterdir() if p.is_file())[:3]
-            example = candidate / (inside[0] if inside else "*.csv")
-            raise UserError(
-                f"{candidate} is a folder, not a table; name a file in it, such as {example}, "
-                f"or several with a glob: '{candidate / '*.csv'}'."
-            )
+            raise _folder_refused(candidate)
         if candidate.exists():
             if not candidate.is_file():
                 raise UserError(
@@ -80,6 +98,30 @@ def _find(name: str, folders: list[Path]) -> list[Path]:
     close = nearest(Path(name).name, beside)
     advice = f" Did you mean {' or '.join(str(parent / c) for c in close)}?" if close else ""
     raise UserError(f"There is no file {name}; check --data.path.{advice}")
+
+
+def _folder_refused(folder: Path) -> UserError:
+    """Return the error for a folder; it suggests only what can be read."""
+    inside = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    tables = [path for path in inside if _ending(path) in TABLE_ENDINGS]
+    if not tables:
+        others = sorted({_ending(path) or path.name for path in inside})
+        holds = f"only {', '.join(others[:5])}" if others else "nothing"
+        return UserError(
+            f"{folder} is a folder that holds no table but {holds}; name a file of CSV, TSV, "
+            "Parquet or JSON lines."
+        )
+    several = f", or several with a glob: '{folder / f'*{_ending(tables[0])}'}'"
+    return UserError(
+        f"{folder} is a folder, not a table; name a file in it, such as {tables[0]}{several}."
+    )
+
+
+def _ending(path: Path) -> str:
+    """Return how a file's name ends, without what says that it is compressed."""
+    name = path.name.lower()
+    packed = next((s for s in PACKED_ENDINGS if name.endswith(s)), "")
+    return Path(name.removesuffix(packed)).suffix + packed if packed else path.suffix.lower()
 
 
 def is_parquet(path: Path) -> bool:
@@ -108,7 +150,7 @@ def open_table(path: Path) -> Iterator[BinaryIO]:
             if magic.startswith(prefix):
                 yield stack.enter_context(opener(path, "rb"))
                 return
-        if path.suffix.lower() in {".gz", ".zip", ".bz2", ".xz"} and magic:
+        if path.suffix.lower() in PACKED_ENDINGS and magic:
             raise UserError(
                 f"{path} ends in {path.suffix} but is not such an archive; rename it if it is "
                 "plain text, or fetch it again."

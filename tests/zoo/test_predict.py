@@ -82,10 +82,46 @@ def test_standard_streams(run_cli, weights, people, monkeypatch):
     stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
     result = run_cli("predict", "--weights", weights, "--input", "-", "--output", "-")
-    assert result.status == 0
+    assert result.status == 0, result.err
     out = pd.read_csv(io.StringIO(result.out))
     assert len(out) == 5
     assert out["city"].tolist() == people["city"].tolist()[:5]
+
+
+def test_columns_keep_their_names_also_none_and_doubles(run_cli, weights, people, tmp_path):
+    people.assign(twice=1).to_csv("new.csv")  # with row numbers under no name, as pandas does
+    text = (tmp_path / "new.csv").read_text().replace("left,twice", "left,left", 1)
+    (tmp_path / "new.csv").write_text(text)
+    result = run_cli("predict", "--weights", weights, "--input", "new.csv", "--output", "o.csv")
+    assert result.status == 0, result.err
+    first, written = ((tmp_path / n).read_text().splitlines()[0] for n in ("new.csv", "o.csv"))
+    assert written == first + ",prediction,probability_no,probability_yes"
+
+
+def test_several_tables_are_read_one_after_the_other(run_cli, weights, people, tmp_path):
+    people[:50].to_csv("part-1.csv", index=False)
+    people[50:].iloc[:, ::-1].to_csv("part-2.csv", index=False, sep=";")  # in another order
+    people.to_json("all.jsonl", orient="records", lines=True)
+    people.to_csv("all.csv", index=False)
+    for name in ("part-*.csv", "all.jsonl", "all.csv"):
+        out = f"{name[0]}{name[-1]}.csv"
+        result = run_cli("predict", "--weights", weights, "--input", name, "--output", out)
+        assert result.status == 0, result.err
+    pd.testing.assert_frame_equal(pd.read_csv("pv.csv"), pd.read_csv("av.csv"))
+    pd.testing.assert_frame_equal(pd.read_csv("al.csv"), pd.read_csv("av.csv"))
+    people.assign(more=1).to_csv("part-3.csv", index=False)
+    result = run_cli("predict", "--weights", weights, "--input", "part-*.csv")
+    assert (result.status, "('more' is in one of them alone)" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("options", [["--input", "nothing.csv"], ["--input", "no*.csv"], []])
+def test_messages_name_the_options_of_predict(run_cli, weights, people, options):
+    people.to_csv("new.csv", index=False)
+    wrong = ["--input", "new.csv", "--encoding", "klingon"]
+    result = run_cli("predict", "--weights", weights, *(options or wrong))
+    assert result.status == 2
+    assert ("--input" if options else "--encoding") in result.err
+    assert "--data." not in result.err
 
 
 @pytest.mark.parametrize("rows", [1, 3, 119])
@@ -333,11 +369,10 @@ def test_predictions_have_the_decimal_mark_of_the_file(
 # Files that are no tables
 
 
-@pytest.mark.parametrize("kind", ["lines", "array", "indented", "columns"])
+@pytest.mark.parametrize("kind", ["array", "indented", "columns"])
 @pytest.mark.parametrize("name", ["new.json", "new.jsonl", "new.csv"])
 def test_json_is_refused_by_name(run_cli, weights, people, tmp_path, kind, name):
     text = {
-        "lines": people.to_json(orient="records", lines=True),
         "array": people.to_json(orient="records"),
         "indented": people.to_json(orient="records", indent=2),
         "columns": people.to_json(),
@@ -347,8 +382,7 @@ def test_json_is_refused_by_name(run_cli, weights, people, tmp_path, kind, name)
     fit = run_cli("fit", "--model", "tabular_mlp", "--data.path", name, "--data.target", "left")
     for result in (predict, fit):
         assert result.status == 2
-        assert f"{name} is JSON{' lines' * (kind == 'lines')}, not CSV" in result.err
-        assert ("lines=True" in result.err) == (kind == "lines")
+        assert f"{name} is JSON, not CSV" in result.err
     assert not (tmp_path / "o.csv").exists()
     assert not (tmp_path / "runs").exists()
 

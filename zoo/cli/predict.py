@@ -2,10 +2,9 @@
 
 import argparse
 import contextlib
-import shutil
+import re
 import sys
-import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -59,23 +58,49 @@ def main(argv: list[str]) -> None:
     if model.spec.kind != "table":
         predict_inputs(model, chosen.input, chosen.output)
         return
-    if len(chosen.input) > 1:
-        raise UserError(f"--input names {len(chosen.input)} files; name one table.")
     reading = {key: getattr(chosen, key) for key in ("separator", "header", "encoding", "decimal")}
-    named, output = chosen.input[0], chosen.output or "-"
-    name = "Standard input" if named == "-" else named
-    with _input(named) as source:
-        if Path(output).suffix.lower() in (".parquet", ".json"):
-            _refuse_target(expand_home(output), source)
-            import pandas as pd
+    with _own_options():
+        predict_tables(model, chosen.input, chosen.output or "-", **reading)
 
-            parts = [chunk for _, chunk in predicted_chunks(model, source, name, **reading)]
-            count = write_frame(pd.concat(parts), output)
-        else:
-            with _output(output, source) as target:
-                count = predict(model, source, target, name, **reading)
+
+@contextlib.contextmanager
+def _own_options() -> Generator[None, None, None]:
+    """Let messages about tables name the options of `predict`, not those of `fit`."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error).replace("--data.path", "--input")
+        text = re.sub(r"--data\.(separator|header|encoding|decimal)", r"--\1", text)
+        raise UserError(text) from error
+
+
+def predict_tables(model: "Network", inputs: list[str], output: str, **reading: Any) -> None:
+    """Predict on tables of the same columns, and write all their rows in the order of the files.
+
+    Args:
+        model: A network that reads tables, in evaluation mode.
+        inputs: Files and globs; `-` for standard input.
+        output: A file; `-` for CSV on standard output.
+        reading: Options of `datamodules.tabular.reading.ReadOptions`.
+
+    Raises:
+        UserError: If a file or a column is missing, or a file is damaged.
+    """
+    from datamodules.tabular.sources import find_files
+
+    sources = find_files(inputs)
+    if Path(output).suffix.lower() in (".parquet", ".json"):
+        _refuse_target(expand_home(output), sources)
+        import pandas as pd
+
+        parts = [chunk for _, chunk in predicted_chunks(model, sources, **reading)]
+        count = write_frame(pd.concat(parts), output)
+    else:
+        with _output(output, sources) as target:
+            count = predict(model, sources, target, **reading)
     if output != "-":
-        print(f"{count:,} rows with predictions written to {output}", file=sys.stderr)
+        several = f" of {len(sources)} files" if len(sources) > 1 else ""
+        print(f"{count:,} rows{several} with predictions written to {output}", file=sys.stderr)
 
 
 def predict_inputs(model: "Network", inputs: list[str], output: str | None = None) -> None:
@@ -159,31 +184,31 @@ def write_frame(frame: "pd.DataFrame", output: str) -> int:
     return len(frame)
 
 
-def predict(model: "Network", source: Path, target: IO[str], name: str = "", **reading: Any) -> int:
-    """Write a table's rows with predictions, chunk by chunk.
+def predict(model: "Network", sources: list[Path], target: IO[str], **reading: Any) -> int:
+    """Write tables' rows with predictions, chunk by chunk, as the first of the files is written.
 
     What the network reads otherwise than it is meant, such as a category that training did not
     have, is counted and told on standard error, in a line for each column.
 
     Args:
         model: A network that reads tables, in evaluation mode.
-        source: The table's file.
-        name: What it is called in messages.
+        sources: The tables' files.
         target: Where to write.
         reading: Options of `datamodules.tabular.reading.ReadOptions`.
 
     Returns:
-        How many rows were written: as many as the table has.
+        How many rows were written: as many as the tables have.
 
     Raises:
-        UserError: If a column is missing, or the file is damaged.
+        UserError: If a column is missing, or a file is damaged.
     """
     count = 0
-    for file, result in predicted_chunks(model, source, name or str(source), **reading):
+    for file, result in predicted_chunks(model, sources, **reading):
+        added = [str(name) for name in result.columns[len(file.columns) :]]
         result.to_csv(
             target,
             index=False,
-            header=file.has_header and count == 0,
+            header=[*file.written_columns, *added] if file.has_header and not count else False,
             sep=file.separator,
             decimal=file.decimal,
             lineterminator="\n",
@@ -193,9 +218,9 @@ def predict(model: "Network", source: Path, target: IO[str], name: str = "", **r
 
 
 def predicted_chunks(
-    model: "Network", source: Path, name: str, **reading: Any
+    model: "Network", sources: list[Path], **reading: Any
 ) -> "Iterator[tuple[TableFile, pd.DataFrame]]":
-    """Yield a table's file and its rows with predictions, chunk by chunk, as `predict` says."""
+    """Yield the first table's file and rows with predictions, chunk by chunk, as `predict` says."""
     import torch
 
     from datamodules.tabular.anomalies import Anomalies
@@ -205,16 +230,33 @@ def predicted_chunks(
     preprocessing = model.spec.preprocessing
     expect = tuple(n for n in source_columns(preprocessing) if not n.isdigit())
     options = ReadOptions(bad_rows="refuse", expect=expect, **reading)
-    file = TableFile(source, options)
-    check_columns(file.columns, preprocessing, name)
-    anomalies = Anomalies(preprocessing)
-    for chunk in file.chunks(file.columns, dtype="str", size=CHUNK, raw=True):
-        rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
-        with torch.inference_mode():
-            predicted = model.task.predict(model(rows), model.class_names)
-        yield file, chunk.assign(**_columns(predicted, model, set(file.columns)))
-    for line in anomalies.lines():
-        print(f"warning: {name}, {line}.", file=sys.stderr)
+    files = [TableFile(source, options) for source in sources]
+    first = files[0]
+    for file in files:
+        check_columns(file.columns, preprocessing, _title(file.path))
+        if others := sorted(set(file.columns) ^ set(first.columns)):
+            raise UserError(
+                f"{file.path} and {first.path} have not the same columns ('{others[0]}' is in one "
+                "of them alone); predict on each by itself."
+            )
+    for file in files:
+        name, anomalies = _title(file.path), Anomalies(preprocessing)
+        for chunk in file.chunks(first.columns, dtype="str", size=CHUNK, raw=True):
+            rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
+            with torch.inference_mode():
+                predicted = model.task.predict(model(rows), model.class_names)
+            yield first, chunk.assign(**_columns(predicted, model, set(first.columns)))
+        for line in anomalies.lines():
+            print(f"warning: {name}, {line}.", file=sys.stderr)
+
+
+def _title(path: Path) -> str:
+    """Return what a file is called in messages."""
+    from datamodules.tabular.incoming import COPY, is_written_down
+
+    if not is_written_down(path):
+        return str(path)
+    return "Standard input" if path.name == COPY else path.name
 
 
 def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
@@ -241,32 +283,14 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 @contextlib.contextmanager
-def _input(name: str) -> Generator[Path, None, None]:
-    """Give the input as a file; standard input is kept in a temporary one while it is needed."""
-    if name != "-":
-        from datamodules.tabular.sources import find_files
-
-        files = find_files(name)
-        if len(files) > 1:
-            raise UserError(f"--input '{name}' matches {len(files)} files; name one.")
-        yield files[0]
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "standard-input"
-        with file.open("wb") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield file
-
-
-@contextlib.contextmanager
-def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
+def _output(name: str, sources: list[Path]) -> Generator[IO[str], None, None]:
     """Give a file to write to that appears under its name only when it is complete."""
     if name == "-":
         yield sys.stdout
         sys.stdout.flush()
         return
     target = expand_home(name)
-    _refuse_target(target, source)
+    _refuse_target(target, sources)
     try:
         with atomic_write(target, "w", encoding="utf-8", newline="") as file:
             yield file
@@ -274,8 +298,8 @@ def _output(name: str, source: Path) -> Generator[IO[str], None, None]:
         raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
 
 
-def _refuse_target(target: Path, source: Path | None = None) -> None:
+def _refuse_target(target: Path, sources: Sequence[Path] = ()) -> None:
     if target.is_dir():
         raise UserError(f"--output {target} is a folder; name a file in it.")
-    if source is not None and target.exists() and target.samefile(source):
+    if target.exists() and any(target.samefile(source) for source in sources):
         raise UserError(f"--output {target} is the input itself; name another file.")
