@@ -1,12 +1,15 @@
 """What a network must know of its data before it can be built: shapes, task, classes, reading."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from datamodules.described import check_preprocessing
 from datamodules.errors import UserError, nearest
+from datamodules.plain import misfit
 
 #: What networks with each kind of preprocessing read.
 KIND_NAMES = {"pixels": "images", "table": "tables", "tokens": "texts", "none": "numbers"}
@@ -14,6 +17,9 @@ ADVICE = (
     "Use data like those that it was made with, or make a network for these: "
     "create_model(..., datamodule=...)."
 )
+
+# Two examples, which show what a network computes, are then 1 GB.
+MOST_NUMBERS, MOST_SIZES = 2**27, 64
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -134,8 +140,12 @@ class DataSpec:
         if isinstance(described, DataSpec):
             return described
         if unknown := set(described) - set(cls.__dataclass_fields__):
-            raise UserError(f"Data are not described by {', '.join(sorted(unknown))}.")
-        return cls(**described)
+            raise UserError(f"Data are not described by {', '.join(sorted(map(str, unknown)))}.")
+        if problem := misfit(described.get("class_names"), Sequence[str] | None, "class_names"):
+            raise UserError(f"Data are not described so: {problem}.")
+        spec = cls(**described)
+        check_preprocessing(spec.preprocessing, spec.num_outputs)
+        return spec
 
     def plain(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -148,6 +158,11 @@ def checked_shape(shape: Any) -> Any:
         return {str(name): checked_shape(part) for name, part in shape.items()}
     if isinstance(shape, (tuple, list)) and shape:
         if all(_is_count(size) for size in shape):
+            if len(shape) > MOST_SIZES or math.prod(shape) > MOST_NUMBERS:
+                raise UserError(
+                    f"One example has at most {MOST_NUMBERS:,} numbers, not so many as "
+                    f"{' x '.join(map(str, shape[:MOST_SIZES]))}."
+                )
             return tuple(shape)
         if all(isinstance(part, (tuple, list, Mapping)) for part in shape):
             return [checked_shape(part) for part in shape]

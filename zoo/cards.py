@@ -15,6 +15,7 @@ from typing import Any
 
 from datamodules.files import atomic_write
 from datamodules.folders import expand_home
+from datamodules.plain import misfit
 from zoo.classes import check_names
 from zoo.errors import UserError
 from zoo.hub import download, is_hub_name
@@ -102,9 +103,11 @@ def read_card(path: Path) -> Card:
         words = {word: float(word.replace(".", "")) for word in (".nan", ".inf", "-.inf")}
         metrics = content.get("metrics", {}).items()
         content["metrics"] = {key: words.get(value, value) for key, value in metrics}
+        if problem := misfit(content, Card, "it"):
+            raise ValueError(problem)
         card = Card(**content)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"'{path}' is not a card: {error}.") from error
+        raise UserError(f"'{path}' is not a card: {str(error)[:300]}.") from error
     checked_name(card.name, f"the card '{path}'")
     return card
 

@@ -1,5 +1,6 @@
 """Checkpoints are data: what is read of one, and what in it is not believed."""
 
+import itertools
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -47,6 +48,7 @@ KINDS = {
     "callbacks": dict,
     "optimizer_states": list,
     "lr_schedulers": list,
+    "hyper_parameters": dict,
     "epoch": int,
     "global_step": int,
 }
@@ -58,6 +60,10 @@ def _check_archive(path: Any) -> None:
     torch looks at no checksum, and its archives are not compressed.
     """
     with zipfile.ZipFile(path) as archive:
+        entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+        for entry, following in itertools.pairwise(entries):
+            if entry.header_offset + entry.file_size > following.header_offset:
+                raise zipfile.BadZipFile(f"{entry.filename} lies over another part")
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise zipfile.BadZipFile(f"{entry.filename} is compressed")
@@ -76,6 +82,8 @@ def _check_kinds(content: Any) -> None:
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise TypeError("its weights have no names, or are no numbers")
+        if value.device.type != "cpu" or value.layout != torch.strided:
+            raise TypeError("its weights are not stored as numbers one after the other")
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str]:
@@ -108,18 +116,23 @@ def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str]:
     )
 
 
-def check_hparams(path: Any) -> None:
+def check_hparams(path: Any) -> dict[str, Any]:
     """Refuse a checkpoint that says itself what to make of it, as LightningCLI's do.
+
+    Returns:
+        What it holds.
 
     Raises:
         UserError: If it does. Nothing that it names was imported.
     """
-    hparams = read_checkpoint(path).get("hyper_parameters") or {}
+    content = read_checkpoint(path)
+    hparams = content.get("hyper_parameters") or {}
     for key in ("_class_path", "_instantiator"):
         if key in hparams:
             raise UserError(
                 f"The checkpoint '{path}' says itself what to make of it ({key}): not loaded."
             )
+    return content
 
 
 def check_paths(content: dict[str, Any], path: Path) -> None:

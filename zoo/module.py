@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -26,6 +27,7 @@ from zoo.optimization import (
 )
 from zoo.preprocessing import structure
 from zoo.publish import push
+from zoo.restoring import check_before, check_optimizer
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
@@ -49,6 +51,7 @@ class ZooModule(Network):
         self.register_buffer("class_weights", None, persistent=False)
         self._distillation: Distillation | None = None
         self._train_sums: Tensor | None = None
+        self._going_on_from: dict[str, Any] | None = None  # until its optimizer is made
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -116,13 +119,18 @@ class ZooModule(Network):
         if not groups:
             raise UserError("Every parameter is frozen: nothing would learn. Freeze fewer.")
         optimizer = build_optimizer(spec, groups, fuse=self._may_fuse())
+        going_on_from, self._going_on_from = self._going_on_from, None
         if not self.learning.lr_scheduler:
+            if going_on_from:
+                check_optimizer(going_on_from, optimizer, None)
             return optimizer
         steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 0:
             epochs = math.inf
         scheduler = build_scheduler(self.learning.lr_scheduler, optimizer, steps, epochs)
+        if going_on_from:
+            check_optimizer(going_on_from, optimizer, scheduler["scheduler"])
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _may_fuse(self) -> bool:
@@ -372,6 +380,9 @@ class ZooModule(Network):
         """Take up what is frozen, and in a training that goes on the sums of its epoch."""
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None:
+            if self.trainer.state.fn == TrainerFn.FITTING:
+                check_before(checkpoint, self.trainer)
+                self._going_on_from = checkpoint
             sums = checkpoint.get("train_sums")  # of all processes: the first one's from here on
             none = sums is None or self.trainer.is_global_zero
             self._train_sums = sums if none else torch.zeros_like(sums)

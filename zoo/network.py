@@ -1,5 +1,6 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
+from zoo.building import check_arguments, describe_mismatch, sketch
 from zoo.cards import Card
 from zoo.checkpoints import check_hparams
 from zoo.errors import UserError
@@ -289,25 +291,37 @@ class Network(LightningModule):
             UserError: If it says itself what to make of it, or does not fit. Nothing in it is
                 executed.
         """
-        check_hparams(checkpoint_path)
+        content = check_hparams(checkpoint_path)
         options = {"weights_only": True, **kwargs}
+        if options.get("strict", True):
+            cls._check_fit(content, f"'{checkpoint_path}'", args, kwargs)
         try:
             return super().load_from_checkpoint(checkpoint_path, *args, **options)
         except TypeError as error:  # of an argument that the network does not take
             raise UserError(f"'{checkpoint_path}' does not fit {cls.__name__}: {error}.") from error
 
+    @classmethod
+    def _check_fit(cls, content: dict[str, Any], place: str, args: Any, changed: Any) -> None:
+        """Refuse a checkpoint of another network before one of its size is made."""
+        known = set(inspect.signature(cls).parameters)
+        hparams = content.get("hyper_parameters") or {}
+        if args or "hparams_file" in changed or not isinstance(hparams, Mapping):
+            return
+        arguments = {k: v for k, v in {**hparams, **changed}.items() if k in known}
+        if "spec" not in arguments:
+            return
+        spec = DataSpec.of(arguments.pop("spec"))
+        check_arguments(cls, {k: v for k, v in arguments.items() if k not in changed}, place)
+        state = content["state_dict"]
+        sketched = sketch(cls, spec, arguments, len(state), place)
+        if sketched is None:
+            return
+        if mismatch := describe_mismatch(sketched.state_dict(), unwrapped(state, sketched)):
+            raise UserError(f"{place} does not fit {cls.__name__}: {mismatch}")
+
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
-        own, loaded = self.state_dict(), state_dict
-        while loaded:
-            # A wrapper's name stands before all names; a network may have a `module` of its own.
-            wrapper = next(iter(loaded)).partition(".")[0] + "."
-            if wrapper not in WRAPPERS or not all(
-                name.startswith(wrapper) and name not in own for name in loaded
-            ):
-                break
-            loaded = {name.removeprefix(wrapper): value for name, value in loaded.items()}
-        return super().load_state_dict(loaded, *args, **kwargs)
+        return super().load_state_dict(unwrapped(state_dict, self), *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen."""
@@ -332,6 +346,20 @@ class Network(LightningModule):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.train(self.training)
+
+
+def unwrapped(state: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
+    """Return the parameters of a compiled or a DDP-wrapped network by the network's own names."""
+    own = model.state_dict()
+    while state:
+        # A wrapper's name stands before all names; a network may have a `module` of its own.
+        wrapper = next(iter(state)).partition(".")[0] + "."
+        if wrapper not in WRAPPERS or not all(
+            name.startswith(wrapper) and name not in own for name in state
+        ):
+            break
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
 
 
 def as_buffer(values: list[float] | None) -> Tensor | None:

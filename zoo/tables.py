@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import UserError
+
 # Categories with at most so many values start as one-hot codes; more get shorter embeddings.
 ONE_HOT_UP_TO = 10
 MAX_EMBEDDING = 32
+# What float32, in which rows are read, tells apart; each code takes a place in a list.
+MOST_CODES = 2**24
 
 
 def embedding_width(values: int) -> int:
@@ -101,6 +105,10 @@ class TablePreprocessing(nn.Module):
         lookup: list[int] = []
         starts, limits, kept, weights = [], [], [], []
         slots = 0
+        highest_codes = [max(entry.get("codes") or [0]) for entry in categorical]
+        lowest = min((min(entry.get("codes") or [0]) for entry in categorical), default=0)
+        if lowest < 0 or sum(highest_codes) > MOST_CODES:
+            raise UserError(f"Codes of categories are from 0 to {MOST_CODES:,} in all.")
         sizes = [len(entry["vocabulary"]) for entry in categorical]
         missing = [bool(entry.get("missing", True)) for entry in categorical]
         # A one-hot code of a column with missing values has one more place, for them.

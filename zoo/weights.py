@@ -12,10 +12,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
 from datamodules.files import atomic_write
 from datamodules.memory import spec_of
 from datamodules.spec import DataSpec
+from zoo.building import check_arguments, describe_mismatch, sketch
 from zoo.cards import (
     METADATA_KEY,
     Card,
@@ -26,6 +28,7 @@ from zoo.cards import (
     weights_path,
     write_card,
 )
+from zoo.checkpoints import DAMAGED
 from zoo.classes import class_in_data, trusting
 from zoo.errors import UserError
 from zoo.hub import is_hub_name
@@ -116,7 +119,7 @@ def load_weights(
         described = read_description(content)
         class_path, arguments = described["class_path"], dict(described["arguments"])
         spec, state = DataSpec.of(described["spec"]), load(content)
-    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise UserError(
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
             "was loaded; get it again, or make it with scripts/fit.py."
@@ -124,19 +127,27 @@ def load_weights(
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
     with trusting(trust):
         network = class_in_data(class_path, Network, f"'{path}'")
+    check_arguments(network, arguments, f"'{path}'")
+    wanted = {**arguments, **overrides}
+    if sketched := sketch(network, spec, wanted, len(state), f"'{path}'"):
+        _fitting(state, sketched, path)
+    _require_same_structure(path.stem, arguments, overrides)
     try:
         with torch.random.fork_rng(devices=[]):  # the first values are overwritten
-            model = network(spec, **{**arguments, **overrides})
+            model = network(spec, **wanted)
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
-    state = _renumbered(state, model.state_dict())
-    mismatch = describe_mismatch(model.state_dict(), state)
-    if mismatch:
-        raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
-    _require_same_structure(path.stem, arguments, overrides)
-    model.load_state_dict(state)
+    model.load_state_dict(_fitting(state, model, path))
     model.card = read_card(card_path(path)) if card_path(path).exists() else None
     return model.eval()
+
+
+def _fitting(state: dict[str, Any], model: nn.Module, path: Path) -> dict[str, Any]:
+    """Return the tensors of a file by the names of a network, which they must fit."""
+    state = _renumbered(state, model.state_dict())
+    if mismatch := describe_mismatch(model.state_dict(), state):
+        raise UserError(f"'{path}' does not fit {type(model).__name__}: {mismatch}")
+    return state
 
 
 def _require_same_structure(name: str, made_with: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -282,27 +293,6 @@ def _adapt_to_images(
         sizes = (" x ".join(map(str, s[:0:-1])) for s in (shape, source))
         said += ", reading {} instead of {}".format(*sizes)
     return said
-
-
-def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:
-    """Say which layers and shapes differ, and what to pass; nothing if all fit."""
-    problems = []
-    for name in expected.keys() | found.keys():
-        if name not in found:
-            problems.append(f"{name} {tuple(expected[name].shape)} is missing")
-        elif name not in expected:
-            problems.append(f"{name} {tuple(found[name].shape)} is not in the network")
-        elif expected[name].shape != found[name].shape:
-            problems.append(
-                f"{name} is {tuple(found[name].shape)} in the file and "
-                f"{tuple(expected[name].shape)} in the network"
-            )
-    if not problems:
-        return ""
-    advice = "Pass the arguments that the weights were made with"
-    if all(problem.startswith("head.") for problem in problems):
-        advice += ", or classes=[...] for a new head"
-    return f"{'; '.join(sorted(problems)[:4])}. {advice}."
 
 
 def _class_path(model: Network) -> str:

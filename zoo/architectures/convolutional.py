@@ -1,12 +1,13 @@
 """Convolutional networks."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from datamodules.spec import DataSpec
+from datamodules.spec import MOST_NUMBERS, DataSpec
 from zoo.architectures.feedforward import ActivationName, activation_layer
 from zoo.errors import UserError
 from zoo.module import ZooModule
@@ -71,7 +72,7 @@ class ConvNet(ZooModule):
         in_channels, height, width = self.feature_shape
         needed = 1
         for _ in channels:
-            needed = needed * pool + kernel_size - 1
+            needed = min(needed * pool + kernel_size - 1, MOST_NUMBERS)
         if grid is not None and (len(grid) != 2 or min(grid) < 1):
             raise UserError(f"--model.grid is a height and a width, both positive, not {grid}.")
         if min(height, width) < needed:
@@ -95,7 +96,8 @@ class ConvNet(ZooModule):
         else:
             self.backbone.append(nn.Flatten())
         with torch.no_grad():
-            features = self.backbone(torch.zeros(1, *self.feature_shape)).shape[1]
+            shapes = copy.deepcopy(self.backbone).to("meta")  # costs nothing, whatever the size
+            features = shapes(torch.zeros(1, *self.feature_shape, device="meta")).shape[1]
         if hidden_dim:
             self.backbone.append(nn.Linear(features, hidden_dim))
             self.backbone.append(activation_layer(activation))

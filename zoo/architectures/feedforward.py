@@ -15,6 +15,8 @@ ActivationName = Literal[
 NormName = Literal["none", "batch", "layer"]
 StepName = Literal["norm", "activation", "dropout"]
 
+MOST_LAYERS = 10_000  # which take a second to make
+
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
@@ -108,6 +110,8 @@ class FeedForward(ZooModule):
 
 def hidden_widths(hidden_dim: int | list[int], num_hidden: int | None) -> list[int]:
     """Return the width of each hidden layer."""
+    if num_hidden is not None and not 0 <= num_hidden <= MOST_LAYERS:
+        raise UserError(f"--model.num_hidden is from 0 to {MOST_LAYERS:,}, not {num_hidden}.")
     if isinstance(hidden_dim, list):
         widths = hidden_dim
         if num_hidden not in (None, len(widths)):
@@ -117,8 +121,6 @@ def hidden_widths(hidden_dim: int | list[int], num_hidden: int | None) -> list[i
             )
     else:
         widths = [hidden_dim] * (1 if num_hidden is None else num_hidden)
-    if num_hidden is not None and num_hidden < 0:
-        raise UserError(f"--model.num_hidden must not be negative, as {num_hidden} is.")
     for width in widths:
         if width < 1:
             raise UserError(f"--model.hidden_dim must be positive, but {width} is not.")

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
+from zoo.building import describe_mismatch
 from zoo.errors import UserError
+from zoo.restoring import refuse, unlike
 
 # Keys of a checkpoint, as Lightning's own averaging calls them. Its `state_dict` is the average, so
 # that whatever reads a checkpoint reads the weights that were validated.
@@ -186,9 +188,13 @@ class ExponentialMovingAverage(Callback):
         """Go on with the weights that learn and with the average, each as it was."""
         if trainer.state.fn != TrainerFn.FITTING or CURRENT not in checkpoint:
             return
+        updates = checkpoint.get(STATE)
+        if mismatch := describe_mismatch(pl_module.state_dict(), checkpoint[CURRENT]):
+            raise UserError(f"The checkpoint's weights that learn do not fit: {mismatch}")
+        refuse(unlike(updates, {"n_averaged": 1}, "the state of the average"))
         self._restored = {
             "average": checkpoint["state_dict"],
-            "num_updates": int(checkpoint[STATE]["n_averaged"]),
+            "num_updates": int(updates["n_averaged"]),
         }
         pl_module.load_state_dict(checkpoint[CURRENT])
 

@@ -11,12 +11,12 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from datamodules.files import atomic_write, copy_file
+from zoo.building import describe_mismatch
 from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
 from zoo.run_folder import LAST, PREVIOUS
-from zoo.weights import describe_mismatch
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -69,8 +69,8 @@ class KeepBest(ModelCheckpoint):
         Raises:
             UserError: If the best one is no checkpoint of this network.
         """
-        score = state_dict["best_model_score"]
-        best = self._beside(state_dict["best_model_path"])
+        score = state_dict.get("best_model_score")
+        best = self._beside(state_dict.get("best_model_path"))
         if score is None or best is None:
             return  # the best is yet to come
         copy = Path(str(self.dirpath)) / best.name
@@ -83,6 +83,7 @@ class KeepBest(ModelCheckpoint):
             "best_k_models": {str(copy): score},
             "last_model_path": "",
         }
+        state_dict = {"current_score": score, "kth_value": score, **state_dict}
         super().load_state_dict({**state_dict, **moved})
 
     def _beside(self, path: Any) -> Path | None:

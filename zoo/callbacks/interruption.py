@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.errors import NotFiniteError
 from zoo.interval import Interval
+from zoo.restoring import refuse, unlike
 from zoo.signals import handle, stop_at_once
 
 
@@ -53,7 +54,7 @@ class KeepLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep it until the training starts: Lightning forgets it before."""
-        self._stop_early = state_dict["should_stop"] is True
+        self._stop_early = state_dict.get("should_stop") is True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over; Lightning gives them back when the training ends."""
@@ -206,6 +207,9 @@ class RandomState(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the training starts: what is set up before it draws numbers too."""
         self._restored = state_dict
+        own = {"cpu": torch.get_rng_state()}
+        for state in state_dict.get("processes") or [state_dict]:
+            refuse(unlike(state, own, "the state of the random numbers", partly=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the checkpoint's random numbers, each process with its own."""
