@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,7 +35,8 @@ def check_before(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
             problem = unlike(found.get(key), fresh, key)
     if not problem and "combined_loader" in (found.get("state_dict") or {}):
         problem = misfit(found["state_dict"]["combined_loader"], list[Any], "combined_loader")
-    for callback in trainer.callbacks:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
         state = (checkpoint.get("callbacks") or {}).get(callback.state_key)
         if state is not None and not problem:
             name = type(callback).__name__

@@ -188,7 +188,7 @@ class ExponentialMovingAverage(Callback):
         """Go on with the weights that learn and with the average, each as it was."""
         if trainer.state.fn != TrainerFn.FITTING or CURRENT not in checkpoint:
             return
-        updates = checkpoint.get(STATE)
+        updates: Any = checkpoint.get(STATE)
         if mismatch := describe_mismatch(pl_module.state_dict(), checkpoint[CURRENT]):
             raise UserError(f"The checkpoint's weights that learn do not fit: {mismatch}")
         refuse(unlike(updates, {"n_averaged": 1}, "the state of the average"))
