@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from datamodules.base import Split, Task, TensorDataModule
 from datamodules.errors import UserError
+from datamodules.folds import check_folds, hold_out_fold
 from datamodules.image_files.cropping import Crop, ImageReader, Polarity
 from datamodules.image_files.listing import Listing, list_labelled
 from datamodules.image_files.loading import (
@@ -54,6 +55,9 @@ class ImageFiles(TensorDataModule):
             way, `keep` neither. Default: as the weights were made, else keep.
         val_split: Pictures to validate on, as a fraction or a number; each class in proportion.
         test_split: Pictures to test on, likewise.
+        folds: Hold out one of so many folds as the test split, for cross-validation: every picture
+            is held out by one of them, each class in proportion.
+        fold: Which fold, from 0.
         examples_per_class: Keep only so many training pictures of each class, drawn with `seed`.
         file_column: The column of files in a CSV, relative to its folder. Default: found by name.
         label_column: The column of classes in a CSV. Default: found by name.
@@ -74,6 +78,8 @@ class ImageFiles(TensorDataModule):
         polarity: Polarity | None = None,
         val_split: int | float = 0.15,
         test_split: int | float = 0.15,
+        folds: int | None = None,
+        fold: int = 0,
         examples_per_class: int | None = None,
         file_column: str | None = None,
         label_column: str | None = None,
@@ -92,6 +98,8 @@ class ImageFiles(TensorDataModule):
             raise UserError(
                 f"--data.examples_per_class must be at least 1, not {examples_per_class}."
             )
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
         self.path = path
         self.size, self.channels = sides, channels
         self.crop, self.polarity = crop, polarity
@@ -103,8 +111,9 @@ class ImageFiles(TensorDataModule):
         self._like: DataSpec | None = None
         self._profile: list[str] = []
         self._checksums: dict[str, str] = {}
-        #: The files of every split, in the order of its examples.
+        #: The files of every split, in the order of its examples, and their numbers among all.
         self.files: dict[str, list[Path]] = {}
+        self.rows: dict[str, np.ndarray] = {}
 
     @property
     def task(self) -> Task:  # type: ignore[override]  # what others know at once is in the folder
@@ -176,14 +185,16 @@ class ImageFiles(TensorDataModule):
         codes = np.array([names.index(listing.labels[i]) for i in readable])
         rows = self._split(np.array([listing.roles[i] for i in readable]), codes, names)
         order = np.concatenate(list(rows.values()))
-        files = [listing.files[readable[i]] for i in order]
+        numbers = np.array(readable)[order]
+        files = [listing.files[number] for number in numbers]
         loaded = load_images(files, self._reader, self._storage(len(files)))
         target = torch.from_numpy(codes[order])
         if self._expected is not None:
             target = torch.from_numpy(self._expected.numbers_of(names))[target]
             names = self._expected.names_for(names)
         self._class_names = names
-        found = self._take(rows, loaded, target, files)
+        found = self._take(rows, loaded, target, numbers)
+        self.files = {split: [listing.files[n] for n in kept] for split, kept in self.rows.items()}
         self._describe(listing, headers, loaded, found)
         if self.task == "binary":
             return {split: (x, y.float()) for split, (x, y) in found.items()}
@@ -222,6 +233,12 @@ class ImageFiles(TensorDataModule):
             if self._expected is None:
                 raise UserError(f"'{self.path}' has no pictures to train on, in a folder `train`.")
             given["train"] = np.array([], dtype=np.int64)
+        if self.folds:
+            if "test" in given:
+                raise UserError("Give either --data.folds or pictures to test on.")
+            pool = given["train"]
+            kept, held = hold_out_fold(len(pool), self.folds, self.fold, codes[pool], self.seed)
+            given |= {"train": pool[kept], "test": pool[held]}
         if self._expected is None or self.val_split or self.test_split:
             self._check_classes(np.bincount(codes[given["train"]], minlength=len(names)), names)
         rows = splits.make(given, codes, self.val_split, self.test_split, self.seed)
@@ -258,7 +275,7 @@ class ImageFiles(TensorDataModule):
             return np.memmap(file, np.uint8, "w+", shape=shape)
 
     def _take(
-        self, rows: dict[str, np.ndarray], loaded: Loaded, target: Tensor, files: list[Path]
+        self, rows: dict[str, np.ndarray], loaded: Loaded, target: Tensor, numbers: np.ndarray
     ) -> dict[str, Split]:
         """Return the splits as parts of the pixels, moved together where a file was damaged."""
         found: dict[str, Split] = {}
@@ -271,7 +288,7 @@ class ImageFiles(TensorDataModule):
                 for place, row in enumerate(good):
                     pixels[place] = pixels[row]
             found[role] = torch.from_numpy(pixels[: len(good)]), target[part][good]
-            self.files[role] = [files[start + row] for row in good]
+            self.rows[role] = numbers[part][good]
             start += len(index)
         return found
 

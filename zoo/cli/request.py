@@ -91,6 +91,9 @@ def parse_request(argv: list[str]) -> Request | None:
         raise UserError(f"--help takes nothing or trainer, not {chosen.help}.")
     if chosen.overfit is not None and chosen.overfit < 1:
         raise UserError(f"--overfit takes a number of batches from 1 on, not {chosen.overfit}.")
+    if chosen.overfit and (chosen.lr_find or chosen.resume):
+        other = "--lr_find" if chosen.lr_find else "--resume"
+        raise UserError(f"--overfit checks and does not train: leave {other} out.")
     chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     Interval.of(chosen.checkpoint_every)
     if not (chosen.model or chosen.config or chosen.weights or chosen.resume):

@@ -15,7 +15,7 @@ from zoo.run import Run
 def write_predictions(run: Run, trainer: Any, fold: int, path: Path) -> None:
     """Write the predictions for a run's test split, with the numbers of their rows.
 
-    A row's number is that among the examples with a target, from 0.
+    A row's number is that among the examples with a target, or among the files of pictures, from 0.
     """
     data, model = cast(TensorDataModule, run.datamodule), run.model
     parts = trainer.predict(model, dataloaders=data.test_dataloader())
@@ -33,6 +33,9 @@ def write_predictions(run: Run, trainer: Any, fold: int, path: Path) -> None:
         pairs = zip(target.reshape(len(target), -1).tolist(), answers, strict=True)
         rows = [[*t, *a.reshape(-1).tolist()] for t, a in pairs]
     numbers = [int(number) for number in data.rows["test"]]
+    if files := getattr(data, "files", {}):
+        header = ["file", *header]
+        rows = [[file, *row] for file, row in zip(files["test"], rows, strict=True)]
     with atomic_write(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "fold", *header])

@@ -255,8 +255,8 @@ def _same(left: Mapping[str, Any], right: Mapping[str, Any], split: str) -> bool
 def _fold_ranges(prepare: Prepare, data: Any, folds: int) -> list[Range]:
     if "folds" not in inspect.signature(type(data)).parameters:
         raise UserError(
-            f"{type(data).__name__} has no folds; tables, sentences and data in memory have. "
-            "--seeds shows how far results spread."
+            f"{type(data).__name__} has no folds; tables, sentences, pictures in files and data in "
+            "memory have. --seeds shows how far results spread."
         )
     settings, first, _ = prepare({"data.folds": str(folds), "data.fold": "0"})
     with warnings.catch_warnings():

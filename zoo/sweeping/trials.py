@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,12 +17,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from zoo.cards import read_card
-from zoo.checkpoints import read_checkpoint
+from zoo.checkpoints import last_checkpoint
 from zoo.classes import trusting
 from zoo.console import quiet
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import measure
-from zoo.run_folder import CHECKPOINTS, WEIGHTS
+from zoo.run_folder import WEIGHTS, is_finished
 from zoo.sweeping.out_of_fold import write_predictions
 from zoo.sweeping.plan import Plan
 from zoo.sweeping.queue import TrialQueue
@@ -60,7 +61,7 @@ def _do(plan: Plan, queue: TrialQueue, trial: optuna.Trial) -> None:
     try:
         if starts > MOST_STARTS:
             raise UserError(f"its process was ended {MOST_STARTS} times")
-        metrics = _metrics_of(folder) or _train(plan, trial, point, folder)
+        metrics = _metrics_of(plan, folder) or _train(plan, trial, point, folder)
         trial.set_user_attr("metrics", metrics)
         value = metrics[plan.metric]
         state = optuna.trial.TrialState.COMPLETE
@@ -79,19 +80,22 @@ def _do(plan: Plan, queue: TrialQueue, trial: optuna.Trial) -> None:
     queue.study.tell(trial, value, state)
 
 
-def _metrics_of(folder: Path) -> dict[str, float]:
+def _metrics_of(plan: Plan, folder: Path) -> dict[str, float]:
     """Return the metrics of a run that had ended when its process was."""
+    if plan.search == "folds" and not (folder / PREDICTIONS).exists():
+        return {}
     cards = sorted(folder.glob("*/*/card.json"))
     return dict(read_card(cards[-1]).metrics) if cards else {}
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the latest checkpoint that a training below a folder can go on from."""
-    found = folder.glob(f"*/*/{CHECKPOINTS}/last.ckpt")
-    for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-        with contextlib.suppress(UserError):  # cut off while it was written
-            read_checkpoint(checkpoint)
-            return checkpoint
+def unfinished_run(folder: Path) -> Path | None:
+    """Return the run below a trial's folder to go on with; what cannot go on is removed."""
+    for run in folder.glob("*/version_*"):
+        with contextlib.suppress(UserError):  # it was ended before its first checkpoint
+            last_checkpoint(run)
+            if not is_finished(run):
+                return run
+        shutil.rmtree(run)
     return None
 
 
@@ -100,10 +104,8 @@ def _train(plan: Plan, trial: optuna.Trial, point: Point, folder: Path) -> dict[
     settings: dict[str, Any] = {**point, **one_device}
     if not plan.tests:
         settings["trainer.limit_test_batches"] = 0
-    if checkpoint := last_checkpoint(folder):
-        settings["ckpt_path"] = str(checkpoint)
     with (folder / OUTPUT).open("a", buffering=1) as output, _redirected(output):
-        training = Training(*plan.prepare(settings))
+        training = Training(*plan.prepare(settings), resume=unfinished_run(folder))
         training.announce()
         if plan.prune:
             training.trainer.callbacks.append(Prune(trial, plan.metric))  # type: ignore[attr-defined]

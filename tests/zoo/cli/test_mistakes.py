@@ -35,6 +35,7 @@ def recipe(network: str) -> str:
         (["--model", "xyzzy"], "There is no model 'xyzzy'"),
         (["--model", "none.yaml"], "none.yaml"),
         (["--model"], "--model"),
+        (["--model", "xor_mlp", "--overfit", "1", "--lr_find"], "leave --lr_find out"),
         ([], "--model NAME is missing"),
         (["--data", "mnist"], "--model NAME is missing"),
         (["--model", "fashion_ffnn", "--data", "minst"], "Did you mean mnist"),

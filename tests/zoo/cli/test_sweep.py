@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import zoo
@@ -156,6 +157,36 @@ def test_folds_predict_every_example_once() -> None:
             assert abs(count - np.sum(y == int(label)) / 5) < 1
 
 
+def test_folds_of_sentences_and_of_pictures(tmp_path: Path) -> None:
+    words = {"good": "a wonderful film", "bad": "a dull film"}
+    labels = [("good", "bad", "bad")[i % 3] for i in range(30)]
+    lines = [f"{words[label]} {i},{label}" for i, label in enumerate(labels)]
+    Path("t.csv").write_text("\n".join(["text,label", *lines]))
+    for label in "AB":
+        Path("pictures", label).mkdir(parents=True)
+        for i in range(6):
+            pixels = np.full((8, 8), 20 * i + 100 * (label == "B"), np.uint8)
+            Image.fromarray(pixels).save(f"pictures/{label}/{i}.png")
+    short = {"trainer.max_epochs": 1, "trainer.enable_checkpointing": False}
+    text = zoo.sweep(
+        "sentiment_bilstm", folds=3, inspect="none", settings={"data.path": "t.csv", **short}
+    )
+    images = {"data.path": "pictures", "data.val_split": 2, **short}
+    pictures = zoo.sweep("fashion_ffnn", "images", folds=3, inspect="none", settings=images)
+    for found, expected in ((text, labels), (pictures, ["A"] * 6 + ["B"] * 6)):
+        with found.predictions.open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["row"]) for row in rows] == list(range(len(expected)))
+        assert [row["target"] for row in rows] == expected
+        folds = [(row["fold"], row["target"]) for row in rows]
+        for label in set(expected):  # each class in proportion
+            sizes = [folds.count((str(fold), label)) for fold in range(3)]
+            assert max(sizes) - min(sizes) <= 1
+        accuracy = np.mean([row["target"] == row["prediction"] for row in rows])
+        assert found.metrics["accuracy/test"] == pytest.approx(accuracy, abs=1e-6)
+    assert [Path(row["file"]).parent.name for row in rows] == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -263,7 +294,8 @@ def test_a_trial_goes_on_where_its_process_ended(
     # It went on: the weights are those of a run that was never ended.
     whole = zoo.fit("xor_mlp", inspect="none", max_epochs=300, check_val_every_n_epoch=1, lr=0.1)
     expected = load_file(whole.folder / "weights.safetensors")
-    found = load_file(wait_for("runs/sweeps/mine/trials/000/xor_mlp/version_1/*.safetensors"))
+    found = load_file(wait_for("runs/sweeps/mine/trials/000/xor_mlp/version_0/*.safetensors"))
+    assert not list(Path("runs/sweeps/mine/trials/000/xor_mlp").glob("version_1"))
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
