@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,7 @@ class Page:
                 precision=0,
                 minimum=1,
                 maximum=2**NUM_BITS - 1,
+                placeholder="15",
                 elem_id="field-0",
             )
             self._form(
@@ -221,9 +223,11 @@ def _field(column: Column, entry: dict[str, Any] | None, words: list[str] | None
     if column.kind == "boolean":
         return gr.Dropdown(["yes", "no", MISSING], value=MISSING, label=column.name, **options)
     if column.kind == "date":
-        return gr.Textbox(label=f"{column.name} ({column.format})", **options)
+        example = datetime(2024, 12, 31).strftime(column.format or "%Y-%m-%d")
+        return gr.Textbox(label=f"{column.name} ({column.format})", placeholder=example, **options)
     label = column.name
     if entry and entry.get("low") is not None and entry.get("high") is not None:
         low, high = (entry[key] + column.offset for key in ("low", "high"))
         label += f" ({low:.6g} to {high:.6g})"
-    return gr.Number(label=label, **options)
+    # Without a placeholder, an empty number would be 0.
+    return gr.Number(label=label, placeholder=MISSING, **options)

@@ -116,8 +116,9 @@ def test_a_form_is_made_of_the_columns(tmp_path: Path) -> None:
         page.press("#field-age input", "44")
         page.press("#field-plan input", "family\n")
         page.press("#field-online input", "yes\n")
+        page.press("#field-since textarea", "2013-01-01")
         cells = dict.fromkeys((c["name"] for c in model.spec.preprocessing["columns"]), "")
-        cells |= {"age": "44", "plan": "family", "online": "yes"}
+        cells |= {"age": "44", "plan": "family", "online": "yes", "since": "2013-01-01"}
         x = encode_frame(pd.DataFrame([cells]), model.spec.preprocessing)
         shares = model.predict_step(x)["probabilities"][0]
         expected = f"{100 * shares.max():.0f}%"
