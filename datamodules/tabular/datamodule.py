@@ -14,6 +14,7 @@ from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import encoding
 from datamodules.tabular import (
+    codes,
     incoming,
     leaks,
     profile,
@@ -52,6 +53,8 @@ class Tabular(TensorDataModule):
             list, for a regression with several outputs.
         task: `binary`, `multiclass` or `regression`. Default: two values are binary, texts or few
             whole numbers multiclass, anything else a regression.
+        positive: Which of two classes is looked for: that of F1, average precision and the
+            decision threshold. Default: the second by name.
         columns: Read these columns only.
         drop: Leave these columns out, such as one that gives the target away: a name or a list.
         categorical: Read these columns as categories, even if they hold numbers.
@@ -98,6 +101,7 @@ class Tabular(TensorDataModule):
         path: str | list[str] = synthetic.DEFAULT,
         target: str | int | list[str] | None = None,
         task: Literal["binary", "multiclass", "regression"] | None = None,
+        positive: str | int | None = None,
         columns: list[str] | str | None = None,
         drop: list[str] | str | None = None,
         categorical: list[str] | str | None = None,
@@ -159,6 +163,7 @@ class Tabular(TensorDataModule):
             expect,
         )
         self.wanted_task, self.wanted_weights = task, class_weights
+        self.positive = None if positive is None else str(positive)
         self.val_split, self.test_split = val_split, test_split
         self.fit_options = {
             "scaling": scaling,
@@ -260,9 +265,12 @@ class Tabular(TensorDataModule):
         name = ", ".join(Path(file).name for file in table.report.files[:3])
         sizes = {role: len(index) for role, index in rows.items()}
         used = {entry["name"] for entry in numeric + categorical}
-        telling = leaks.giveaways(table, target, train, used) if self._expected is None else []
+        telling, notes = [], target.notes
+        if self._expected is None:
+            telling = leaks.giveaways(table, target, train, used)
+            notes = notes + codes.hint(table, target, train, used)
         self._profile = profile.sections(
-            table, name, self._preprocessing, self._task, balance, sizes, target.notes, telling
+            table, name, self._preprocessing, self._task, balance, sizes, notes, telling
         )
         if table.mapped:
             store.release(table.targets)
@@ -326,7 +334,8 @@ class Tabular(TensorDataModule):
         """Find out what is predicted; its classes are numbered as the network that is followed."""
         expected = self._expected
         if expected is None:
-            return targets.read(table, self.wanted_task)
+            found = targets.read(table, self.wanted_task)
+            return found if self.positive is None else found.with_positive(self.positive)
         if self.wanted_task and (self.wanted_task == "regression") != (
             expected.task == "regression"
         ):
@@ -347,9 +356,21 @@ class Tabular(TensorDataModule):
                 warn([sentence], ", ".join(table.report.files))
             return target
         target = targets.read(table, "multiclass", varied=False)
+        target = replace(target, class_names=self._known_classes(table, target.class_names))
         numbers = expected.numbers_of(target.class_names).astype(target.codes.dtype)
         names = expected.names_for(target.class_names)
         return replace(target, task=expected.task, class_names=names, codes=numbers[target.codes])
+
+    def _known_classes(self, table: Table, names: list[str]) -> list[str]:
+        """Return classes as the network writes them, where they differ in typing alone."""
+        known = self._expected.class_names or []
+        written = {targets.bare(name): name for name in known}
+        if len(written) < len(known):  # it tells classes apart that are typed alike
+            return names
+        found = [name if name in known else written.get(targets.bare(name), name) for name in names]
+        others = [f"'{a}' as '{b}'" for a, b in zip(names, found, strict=True) if a != b]
+        warn([f"class {other} is read" for other in others], ", ".join(table.report.files))
+        return found
 
     # Splitting and describing
 

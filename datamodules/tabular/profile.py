@@ -4,6 +4,9 @@ from typing import Any
 
 from datamodules.tabular.store import Table
 
+# Above this share, a class is hardly the one that is looked for.
+COMMON = 0.7
+
 
 def sections(
     table: Table,
@@ -74,7 +77,11 @@ def _target(
         shares = ", ".join(f"{name} {count / total:.1%}" for name, count in shown)
         lines[0] += f" ({shares}{more})"
         if task == "binary":
-            lines.append(f"positive, for F1 and average precision, is '{list(balance)[1]}'")
+            negative, positive = list(balance)
+            line = f"positive, for F1 and average precision, is '{positive}'"
+            if balance[positive] > COMMON * total:
+                line += f"; if '{negative}' is what is looked for: --data.positive '{negative}'"
+            lines.append(line)
     else:
         moments = zip(target["mean"], target["std"], strict=True)
         means = ", ".join(f"{mean:.6g} ± {std:.4g}" for mean, std in moments)

@@ -11,6 +11,9 @@ from datamodules.tabular.columns import Column
 from datamodules.tabular.encode import check_columns, source_columns
 from datamodules.tabular.reading import SAMPLE, ReadOptions, TableFile
 
+# Cells of so many words are sentences.
+WORDS_OF_TEXT = 3
+
 
 @dataclass
 class SchemaRequest:
@@ -193,10 +196,13 @@ class Schema:
             return
         share = cells.nunique() / present
         if share > kinds.MOSTLY_UNIQUE or (share > 0.5 and kinds.looks_like_key(name)):
-            self.dropped[name] = (
-                f"looks like a key or free text ({cells.nunique():,} different values in "
-                f"{present:,} rows)"
-            )
+            found = f"({cells.nunique():,} different values in {present:,} rows)"
+            self.dropped[name] = f"looks like a key or free text {found}"
+            if cells.dropna().astype(str).str.count(r"\S+").median() >= WORDS_OF_TEXT:
+                self.dropped[name] = (
+                    f"is free text {found}, which a network of tables never reads, in predictions "
+                    "neither; --data text learns from sentences"
+                )
             del self.columns[name]
 
     def _compare(self, file: TableFile) -> None:

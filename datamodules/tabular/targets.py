@@ -1,7 +1,7 @@
 """What is predicted: the task, the classes and the targets, told from the target columns."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,22 @@ class Target:
     values: np.ndarray | None
     notes: list[str]
 
+    def with_positive(self, name: str) -> "Target":
+        """Return it with this class as the second of two: the one that is looked for.
+
+        Raises:
+            UserError: If there is no such class, or there are not two.
+        """
+        if self.task != "binary" or name not in self.class_names:
+            classes = ", ".join(self.class_names[:8]) or "none: it is a regression"
+            raise UserError(
+                f"--data.positive {name} names no class of two of '{self.names[0]}', whose classes "
+                f"are {classes}."
+            )
+        if name == self.class_names[1]:
+            return self
+        return replace(self, class_names=self.class_names[::-1], codes=1 - self.codes)
+
     def tensor(self, rows: np.ndarray) -> Tensor:
         """Return the targets of rows as a network's loss takes them."""
         if self.codes is None:
@@ -70,9 +86,10 @@ def read(table: Table, task: str | None, varied: bool = True) -> Target:
     column, values = columns[0], table.targets[:, 0]
     if "values" in column:
         present = _distinct(values, len(column["values"])).astype(np.int64)
-        return _classes(
-            names[0], [column["values"][i] for i in present], present, values, task, varied
-        )
+        labels, notes = [column["values"][i] for i in present], []
+        if not column.get("forced"):
+            labels, notes = _typed_alike(names[0], labels, present, values)
+        return _classes(names[0], labels, present, values, task, varied, notes)
     distinct = _distinct(values, MAX_CLASSES)
     if task is None and _is_quantity(distinct, len(values)):
         return _regression(table, names, task, varied)
@@ -86,7 +103,7 @@ def read(table: Table, task: str | None, varied: bool = True) -> Target:
         f"{value:.0f}" if value == round(value) and abs(value) < 1e16 else f"{value:g}"
         for value in distinct
     ]
-    return _classes(names[0], labels, distinct, values, task, varied)
+    return _classes(names[0], labels, distinct, values, task, varied, [])
 
 
 def _blocks(values: np.ndarray) -> Iterator[slice]:
@@ -119,44 +136,71 @@ def _classes(
     values: np.ndarray,
     task: str | None,
     varied: bool,
+    notes: list[str],
 ) -> Target:
-    if len(labels) == 1 and varied:
+    names = sorted(set(labels), key=_natural)
+    if len(names) == 1 and varied:
         raise UserError(
             f"The target '{name}' is '{labels[0]}' in every row: there is nothing to tell apart. "
             "Name another column with --data.target, or add rows of another class."
         )
-    if task == "binary" and len(labels) > 2:
+    if task == "binary" and len(names) > 2:
         raise UserError(
-            f"--data.task binary needs two classes, but '{name}' has {len(labels)}: "
-            f"{', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}. Leave --data.task out."
+            f"--data.task binary needs two classes, but '{name}' has {len(names)}: "
+            f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}. Leave --data.task out."
         )
-    order = sorted(range(len(labels)), key=lambda i: _natural(labels[i]))
-    lookup = np.empty(len(labels), dtype=np.int64)
-    lookup[order] = np.arange(len(labels))
+    number = {label: i for i, label in enumerate(names)}
+    lookup = np.array([number[label] for label in labels], dtype=np.int64)
     codes = np.empty(len(values), dtype=np.int16)
     for block in _blocks(values):
         codes[block] = lookup[np.searchsorted(marks, values[block])]
-    class_names = [labels[i] for i in order]
-    notes = [
-        f"class '{class_names[i]}' of '{name}' has one row, which trains: it is neither validated "
+    notes = notes + [
+        f"class '{names[i]}' of '{name}' has one row, which trains: it is neither validated "
         "nor tested; add rows or merge it with another class"
         for i in np.flatnonzero(np.bincount(codes) == 1)[:5]
     ]
-    if task is None and len(labels) > 2 and all(_natural(label)[0] == 0 for label in labels):
+    if task is None and len(names) > 2 and all(_natural(label)[0] == 0 for label in names):
         notes.append(
-            f"the {len(labels)} whole numbers of '{name}' are read as classes; if they are "
+            f"the {len(names)} whole numbers of '{name}' are read as classes; if they are "
             "quantities, such as counts or scores, say --data.task regression"
         )
-    plain: dict[str, str] = {}
-    for label in class_names:
-        other = plain.setdefault(label.strip(" .,;:!\t").casefold(), label)
-        if other != label:
-            notes.append(
-                f"classes '{other}' and '{label}' of '{name}' differ in case or punctuation alone; "
-                "if they are one, write them alike in the file"
-            )
-    task = task or ("binary" if len(labels) == 2 else "multiclass")
-    return Target(task, [name], class_names, codes, None, notes)
+    task = task or ("binary" if len(names) == 2 else "multiclass")
+    return Target(task, [name], names, codes, None, notes)
+
+
+def bare(label: str) -> str:
+    """Return a class's name without what only tells how it was typed: case, blanks, punctuation.
+
+    A single letter is left as it is: `a` and `A` may well be two classes.
+    """
+    stripped = label.strip(" .,;:!\t")
+    return stripped.casefold() if len(stripped) > 1 else label
+
+
+def _typed_alike(
+    name: str, labels: list[str], marks: np.ndarray, values: np.ndarray
+) -> tuple[list[str], list[str]]:
+    """Give classes that differ in typing alone one name, as of files joined from two sources.
+
+    Returns:
+        The name of each label: of those that are alike the shortest, the most frequent of these;
+        and what to tell of it.
+    """
+    if len({bare(label) for label in labels}) == len(labels):
+        return labels, []
+    counts = [
+        sum(int((values[block] == mark).sum()) for block in _blocks(values)) for mark in marks
+    ]
+    first: dict[str, str] = {}
+    for _, _, label in sorted((len(n), -c, n) for n, c in zip(labels, counts, strict=True)):
+        first.setdefault(bare(label), label)
+    names = [first[bare(label)] for label in labels]
+    pairs = [(label, new) for label, new in zip(labels, names, strict=True) if label != new]
+    alike = ", ".join(f"'{label}' as '{new}'" for label, new in pairs[:5])
+    return names, [
+        f"classes of '{name}' that differ in case or punctuation alone are one: {alike} is read; "
+        f"--data.categorical '[{name}]' keeps them apart"
+    ]
 
 
 def _natural(label: str) -> tuple[int, float, str]:
