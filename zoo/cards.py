@@ -47,6 +47,10 @@ class Card:
         metrics: Measured on these very weights, by `metric/split`.
         precision: In which precision they were measured, as Lightning calls it.
         seeds: Over several trainings: `metric/split` to mean, std and the values by seed.
+        calibration: What the temperature that was fitted on validation data (`temperature`) does
+            to each split: `nll` and `ece` (15 bins of equal mass), before and after, and the share
+            of its examples that are `known`; in `auroc` how well these are told from inputs of
+            other kinds.
         seed: The seed of these weights.
         epochs: Epochs trained.
         kept_epoch: The epoch, from 1, whose weights these are.
@@ -74,6 +78,7 @@ class Card:
     metrics: dict[str, float] = field(default_factory=dict)
     precision: str = "32-true"
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     kept_epoch: int | None = None

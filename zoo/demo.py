@@ -15,8 +15,8 @@ from datamodules.image_files.cropping import ImageReader
 from datamodules.tabular.columns import Column
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
+from zoo.calibration import UNKNOWN
 from zoo.errors import UserError
-from zoo.export import probabilities
 from zoo.network import Network
 
 # Before gradio is imported: it would ask its makers for news.
@@ -36,6 +36,27 @@ TAKE_BRUSH = """() => {
 }"""
 
 
+class Shares(dict[str, float]):
+    """Probabilities by class, and whether the input is none of these."""
+
+    is_unknown = False
+
+
+class SharesLabel(gr.Label):
+    """Probabilities under the likeliest class as a title, or under `unknown`."""
+
+    def postprocess(self, value: Any) -> Any:
+        """Return what the page draws."""
+        drawn = super().postprocess(value)
+        if isinstance(value, Shares) and value.is_unknown:
+            drawn.label = UNKNOWN
+        return drawn
+
+    def get_block_name(self) -> str:
+        """Return the name of the part of the page that draws it."""
+        return "label"
+
+
 class Page:
     """Builds the page of one network.
 
@@ -45,7 +66,6 @@ class Page:
 
     def __init__(self, model: Network) -> None:
         self.model = model
-        self._probabilities = probabilities(model)
         self.is_regression = model.spec.task == "regression"
         data = (model.card.recipe if model.card else {}).get("data") or {}
         self.data = str(data.get("class_path", "")).rpartition(".")[2]
@@ -65,11 +85,20 @@ class Page:
         return page
 
     def answer(self, x: torch.Tensor) -> Any:
-        """Return what the page shows for one raw example: probabilities by class, or values."""
+        """Return what the page shows for one raw example.
+
+        Returns:
+            Probabilities by class, with `unknown` as their title if it is none of the classes; of a
+            regression the values.
+        """
         with torch.inference_mode():
-            values = self._probabilities(x)[0].tolist()
+            answer = self.model.answer(self.model(x))
         if not self.is_regression:
-            return dict(zip(self.model.class_names, values, strict=True))
+            shares = answer["probabilities"][0].tolist()
+            of_classes = Shares(zip(self.model.class_names, shares, strict=True))
+            of_classes.is_unknown = "unknown" in answer and bool(answer["unknown"][0])
+            return of_classes
+        values = answer["prediction"][0].tolist()
         target = self.model.spec.preprocessing.get("target", {})
         names = target.get("names") or [f"output {i + 1}" for i in range(len(values))]
         return "\n".join(f"{name}: {value:.6g}" for name, value in zip(names, values, strict=True))
@@ -77,7 +106,7 @@ class Page:
     def _output(self) -> Any:
         if self.is_regression:
             return gr.Textbox(label="Prediction", elem_id="answer", interactive=False)
-        return gr.Label(label="Probabilities", elem_id="answer", num_top_classes=10)
+        return SharesLabel(label="Probabilities", elem_id="answer", num_top_classes=10)
 
     # Images
 

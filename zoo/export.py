@@ -42,7 +42,7 @@ class _Probabilities(nn.Module):
         self.network = network
 
     def forward(self, x: Any) -> Tensor:
-        return self.network.task.outputs(self.network(x))
+        return self.network.task.outputs(self.network.calibrated(self.network(x)))
 
 
 def probabilities(model: Network) -> nn.Module:

@@ -169,7 +169,11 @@ class ZooModule(Network):
         )
 
     def on_fit_start(self) -> None:
-        """Set training mode, as Lightning does not: loaded weights come in evaluation mode."""
+        """Set training mode, as Lightning does not: loaded weights come in evaluation mode.
+
+        What was fitted to the weights as they were is of no use for what they will be.
+        """
+        self.calibration = None
         self.train()
 
     def on_train_start(self) -> None:
@@ -300,7 +304,10 @@ class ZooModule(Network):
         if not self._outputs[split]:
             return None
         logits, target = (torch.cat(parts) for parts in zip(*self._outputs[split], strict=True))
-        return self.task.metric_inputs(self._in_own_units(logits), target)
+        return self._metric_inputs(logits, target)
+
+    def _metric_inputs(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.task.metric_inputs(self.calibrated(self._in_own_units(logits)), target)
 
     def _log_evaluation(self, split: str) -> None:
         outputs, self._outputs[split] = self._outputs[split], []
@@ -313,7 +320,7 @@ class ZooModule(Network):
             self._metrics[split] = new
         mean_loss, metrics = (m.to(logits.device) for m in self._metrics[split])
         mean_loss.update(self.loss(logits, target).float(), len(target))
-        metrics.update(*self.task.metric_inputs(self._in_own_units(logits), target))
+        metrics.update(*self._metric_inputs(logits, target))
         values = {"loss": mean_loss.compute(), **self.task.compute(metrics)}
         mean_loss.reset()
         metrics.reset()

@@ -14,6 +14,7 @@ from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
 from zoo.building import check_arguments, describe_mismatch, sketch
+from zoo.calibration import Calibration
 from zoo.cards import Card
 from zoo.checkpoints import check_hparams
 from zoo.errors import UserError
@@ -47,6 +48,8 @@ class Network(LightningModule):
         self._set_spec(spec)
         #: The card that the weights were loaded or saved with; it may be of other weights by now.
         self.card: Card | None = None
+        #: Fitted on validation data at the end of a training; weights carry it.
+        self.calibration: Calibration | None = None
         #: How the inputs of the last batch with targets were nested, if they were several.
         self._input_structure: Any = None
 
@@ -129,20 +132,40 @@ class Network(LightningModule):
         )
         device, dtype = self.device, next(self.parameters()).dtype
         self.head = self.make_head(spec.num_outputs).to(device, dtype)
+        self.calibration = None
         self.target_mean = self.target_std = None
         self._set_spec(spec)
 
     def _in_own_units(self, outputs: Tensor) -> Tensor:
         return outputs if self.target_std is None else outputs * self.target_std + self.target_mean
 
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Return logits divided by the calibration's temperature, if there is one."""
+        if self.calibration is None or self.calibration.temperature == 1:
+            return logits
+        return logits.float() / self.calibration.temperature
+
+    def answer(self, outputs: Tensor) -> dict[str, Any]:
+        """Return what `predict_step` does, for what `forward` has given."""
+        answer = self.task.predict(self.calibrated(outputs), self.class_names)
+        if self.calibration is not None and self.calibration.familiarity is not None:
+            answer["unknown"] = self.calibration.unknown(outputs)
+        return answer
+
     def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Any]:
-        """Return `prediction` (class names, or values) and `probabilities` (N, classes).
+        """Return what a user reads of a batch.
 
         Args:
             batch: The inputs, or inputs and targets, as `inputs_of` tells them apart.
             batch_idx: Not used.
+
+        Returns:
+            `prediction` (class names, or values) and of classes `probabilities` (N, classes),
+            calibrated if the network is. One that was trained by `fit` on 100 validation examples
+            or more says too which inputs are `unknown` to it (N,), bool: like none of its classes.
+            Their prediction is the likeliest class all the same.
         """
-        return self.task.predict(self(self.inputs_of(batch)), self.class_names)
+        return self.answer(self(self.inputs_of(batch)))
 
     def predict(self, data: Any) -> dict[str, Any]:
         """Return what `predict_step` does, for data in memory.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
 
+from zoo.calibration import sentence
 from zoo.cards import Card
 from zoo.console import by_split, duration, metrics_table
 from zoo.module import ZooModule
@@ -55,7 +56,11 @@ class Run:
             shown = {f"{split} (synthetic)": values for split, values in shown.items()}
         table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        calibration = self.card.calibration if self.card else {}
+        split = "test" if "test" in calibration else "val"
         places = {
+            "calibration": calibration
+            and f"{sentence(calibration['temperature'], calibration[split])} ({split})",
             "weights of": self.kept,
             "time": f"{duration(self.seconds)}, {epochs}",
             "checkpoint": self.checkpoint,

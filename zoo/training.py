@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write, copy_file
 from datamodules.memory import InMemory, spec_of
+from zoo.after_training import fit_after_training, measure_calibration
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
@@ -268,6 +269,7 @@ class Training:
         self.kept_epoch, run.kept = self.epochs, f"epoch {self.epochs}, the last"
         if self.selection and (selected := self.selection.take(self.model, self.epochs)):
             run.checkpoint, self.kept_epoch, run.kept = selected
+        fit_after_training(self.trainer, self.model, self.data)
         run.metrics, run.train_examples = measure_run(self.trainer, self.model, self.data)
         loggers = [g for g in self.trainer.loggers if isinstance(g, TensorBoardLogger)]
         run.logs = str(loggers[0].save_dir) if loggers else ""
@@ -331,6 +333,9 @@ class Training:
             dataset=dataset_of(self.data),
             split_sizes=self.split_sizes(),
             metrics={name: round(value, 6) for name, value in run.metrics.items()},
+            calibration=measure_calibration(
+                self.model, self.data, {key.partition("/")[2] for key in run.metrics}
+            ),
             precision=self.trainer.precision,
             seed=self.settings.config.seed_everything,
             epochs=self.epochs,

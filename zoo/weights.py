@@ -18,6 +18,7 @@ from datamodules.files import atomic_write
 from datamodules.memory import spec_of
 from datamodules.spec import DataSpec
 from zoo.building import check_arguments, describe_mismatch, sketch
+from zoo.calibration import Calibration
 from zoo.cards import (
     METADATA_KEY,
     Card,
@@ -34,6 +35,10 @@ from zoo.errors import UserError
 from zoo.hub import is_hub_name
 from zoo.network import Network
 from zoo.preprocessing import read_the_same
+
+#: What a network has that is fitted to its weights on validation data, by its attribute: how it is
+#: made of plain values, and what it gives as `plain()`. The tensors know nothing of it.
+FITTED = {"calibration": Calibration}
 
 
 def save_weights(model: Network, path: str | Path, **described: Any) -> Card:
@@ -86,6 +91,9 @@ def to_bytes(model: Network) -> bytes:
         "arguments": arguments,
         "spec": model.spec.plain(),
     }
+    fitted = {name: getattr(model, name) for name in FITTED}
+    if any(value is not None for value in fitted.values()):
+        described["fitted"] = {k: v.plain() for k, v in fitted.items() if v is not None}
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
@@ -119,6 +127,8 @@ def load_weights(
         described = read_description(content)
         class_path, arguments = described["class_path"], dict(described["arguments"])
         spec, state = DataSpec.of(described["spec"]), load(content)
+        given = described.get("fitted", {})
+        fitted = {name: kind.of(given[name]) for name, kind in FITTED.items() if name in given}
     except (SafetensorError, *DAMAGED) as error:
         raise UserError(
             f"'{path}' is not a weights file of this zoo, or is damaged ({error}). Nothing of it "
@@ -138,6 +148,8 @@ def load_weights(
     except TypeError as error:  # of an argument that another version of the network takes
         raise UserError(f"'{path}' does not fit {network.__name__}: {error}.") from error
     model.load_state_dict(_fitting(state, model, path))
+    for name, value in fitted.items():
+        setattr(model, name, value)
     model.card = read_card(card_path(path)) if card_path(path).exists() else None
     return model.eval()
 

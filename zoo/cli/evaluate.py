@@ -72,9 +72,12 @@ def _apart(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
+    from zoo.after_training import measure_calibration
+    from zoo.calibration import sentence
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
     from zoo.evaluation import compare, data_of, measure
+    from zoo.weights import load_weights
 
     quiet()
     split = chosen.split or "test"
@@ -86,8 +89,10 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
     recorded = by_split(card.metrics).get(split, {})
     print(f"{card.name} on {type(data).__name__} ({data.origin}), {split} split\n")
     print(metrics_table({"measured": measured, "card": recorded} if recorded else {"": measured}))
-    if sentence := compare(card, data, measured, recorded):
-        print(f"\n{sentence}")
+    if found := measure_calibration(load_weights(path), data, [split]):
+        print(f"\n{sentence(found['temperature'], found[split])}")
+    if differences := compare(card, data, measured, recorded):
+        print(f"\n{differences}")
 
 
 def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> None:

@@ -125,7 +125,7 @@ def predict_inputs(model: "Network", inputs: list[str], output: str | None = Non
         print(read.first, file=sys.stderr)
     with torch.inference_mode():
         outputs = torch.cat([model(part) for part in read.x.split(PICTURES)])
-    predicted = model.task.predict(outputs, model.class_names)
+    predicted = model.answer(outputs)
     if output is None:
         print(_shown(read.names, predicted, model.class_names))
     else:
@@ -142,7 +142,11 @@ def predict_inputs(model: "Network", inputs: list[str], output: str | None = Non
 
 
 def _shown(names: list[str], predicted: dict[str, Any], classes: list[str]) -> str:
-    """Return a table for the terminal: class, probability and the two after it."""
+    """Return a table for the terminal: class, probability and the two after it.
+
+    What is none of the classes is called unknown, and all three stand behind it.
+    """
+    from zoo.calibration import UNKNOWN
     from zoo.console import table
 
     if "probabilities" not in predicted:
@@ -150,10 +154,13 @@ def _shown(names: list[str], predicted: dict[str, Any], classes: list[str]) -> s
         return table(list(zip(names, values, strict=True)), ["input", "prediction"])
     shares, places = predicted["probabilities"].topk(min(3, len(classes)), dim=1)
     rows = []
-    for name, row, order in zip(names, shares.tolist(), places.tolist(), strict=True):
+    unknown = predicted["unknown"].tolist() if "unknown" in predicted else [False] * len(names)
+    found = zip(names, shares.tolist(), places.tolist(), unknown, strict=True)
+    for name, row, order, is_unknown in found:
         best, *rest = zip(order, row, strict=True)
-        then = ", ".join(f"{classes[i]} {share:.3f}" for i, share in rest)
-        rows.append([name, classes[best[0]], f"{best[1]:.3f}", then])
+        cells = [UNKNOWN, ""] if is_unknown else [classes[best[0]], f"{best[1]:.3f}"]
+        then = ", ".join(f"{classes[i]} {p:.3f}" for i, p in ([best] * is_unknown + rest))
+        rows.append([name, *cells, then])
     return table(rows, ["input", "class", "probability", "then"])
 
 
@@ -244,7 +251,7 @@ def predicted_chunks(
         for chunk in file.chunks(first.columns, dtype="str", size=CHUNK, raw=True):
             rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
             with torch.inference_mode():
-                predicted = model.task.predict(model(rows), model.class_names)
+                predicted = model.answer(model(rows))
             yield first, chunk.assign(**_columns(predicted, model, set(first.columns)))
         for line in anomalies.lines():
             print(f"warning: {name}, {line}.", file=sys.stderr)
@@ -260,13 +267,19 @@ def _title(path: Path) -> str:
 
 
 def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
-    """Name the new columns: `prediction`, and `probability_CLASS` or one for each target."""
+    """Name the new columns: `prediction`, and `probability_CLASS` or one for each target.
+
+    A network that says so has a column `unknown` too; beside it the prediction is the likeliest
+    class all the same.
+    """
     values = predicted["prediction"]
     columns: dict[str, Any] = {}
     if "probabilities" in predicted:
         columns["prediction"] = values
         for name, column in zip(model.class_names, predicted["probabilities"].T, strict=True):
             columns[f"probability_{name}"] = column.numpy().round(6)
+        if "unknown" in predicted:
+            columns["unknown"] = predicted["unknown"].numpy()
     else:
         names = model.spec.preprocessing.get("target", {}).get("names", ["prediction"])
         several = len(names) > 1
