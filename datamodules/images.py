@@ -1,33 +1,22 @@
 """MNIST and FashionMNIST as in-memory tensors, from the published IDX files or synthetic."""
 
-import contextlib
-import io
-import shutil
-import socket
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError
 from datamodules.folders import data_folder
-from datamodules.idx import first_line, md5_of, read_idx
+from datamodules.idx import md5_of, read_idx
+from datamodules.published_files import FILE_NAMES, FILES, PublishedFiles
 
 Source = Literal["auto", "real", "synthetic"]
 
-# The four files of either dataset: split -> (images, labels).
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
-DOWNLOAD_TIMEOUT_S = 20
 
 
 class SyntheticDataWarning(UserWarning):
@@ -103,6 +92,7 @@ class ImageDataModule(TensorDataModule):
                 f"--data.examples_per_class must be at least 1, not {examples_per_class}."
             )
         self.data_dir, self.data_dir_named_by = data_folder(data_dir)
+        self._files = PublishedFiles(self.name, self.data_dir)
         self.source = source
         self.val_size = 1 / 12 if val_size is None else val_size
         self.normalize = normalize
@@ -145,8 +135,8 @@ class ImageDataModule(TensorDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing; a Trainer asks for that in one process of each machine."""
-        if self._splits is None and self.source != "synthetic" and not self._complete():
-            self._why_no_download = self._download()
+        if self._splits is None and self.source != "synthetic" and not self._files.is_complete():
+            self._why_no_download = self._files.download()
 
     def load_splits(self) -> dict[str, Split]:
         """Find, download or make the images, then split validation out of train."""
@@ -189,14 +179,14 @@ class ImageDataModule(TensorDataModule):
         if self.trainer is None:  # which would have asked for it already
             self.prepare_data()
         reason = self._why_no_download or "the process that downloads has none"
-        if self._complete():
+        if self._files.is_complete():
             self.origin = "real"
             return self._read("train"), self._read("test")
         if self.source == "real" or self.data_dir_named_by:
             named = f", which {self.data_dir_named_by} names," if self.data_dir_named_by else ""
             raise UserError(
                 f"{self.name} is not in '{self.data_dir}'{named} and cannot be downloaded "
-                f"({reason}). Put {', '.join(n for pair in FILES.values() for n in pair)} (plain "
+                f"({reason}). Put {', '.join(FILE_NAMES)} (plain "
                 f"or .gz) into '{self.data_dir / self.name / 'raw'}', or name their folder with "
                 "--data.data_dir or ZOO_DATA_DIR; --data.source synthetic asks for drawn images."
             )
@@ -226,73 +216,10 @@ class ImageDataModule(TensorDataModule):
                     f"Put {self.name}'s into a folder of their own, such as '{self.name}/raw'."
                 )
 
-    # Finding, downloading and reading the IDX files
-
-    def _find(self, file_name: str) -> Path | None:
-        for folder in (self.data_dir / self.name / "raw", self.data_dir):
-            for path in (folder / file_name, folder / f"{file_name}.gz"):
-                try:
-                    if path.is_file():
-                        return path
-                except OSError as error:  # a folder that may not be read
-                    raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
-        return None
-
-    def _complete(self) -> bool:
-        """Return whether all four files are there; some but not all is an error, unless fetched."""
-        if self.data_dir.exists() and not self.data_dir.is_dir():
-            raise UserError(f"--data.data_dir '{self.data_dir}' is a file, not a folder.")
-        return all(self._find(name) for pair in FILES.values() for name in pair)
-
-    def _download(self) -> str:
-        """Download what is missing with torchvision, which verifies checksums.
-
-        The files arrive in a temporary folder and move in one by one, so an interrupted download
-        leaves nothing half-written and no file that was there is touched.
-
-        Returns:
-            Why it could not be done, or nothing.
-        """
-        from torchvision import datasets
-
-        raw = self.data_dir / self.name / "raw"
-        lock = raw / ".downloading"
-        timeout = socket.getdefaulttimeout()
-        made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
-        try:
-            raw.mkdir(parents=True, exist_ok=True)
-            with (
-                FileLock(lock),  # processes that no Trainer has started
-                tempfile.TemporaryDirectory(dir=raw) as folder,
-            ):
-                if self._complete():
-                    return ""
-                socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-                with contextlib.redirect_stdout(io.StringIO()):
-                    getattr(datasets, self.name)(folder, download=True)
-                for path in Path(folder, self.name, "raw").glob("*-ubyte"):
-                    if not self._find(path.name):
-                        shutil.move(path, raw / path.name)
-        except Exception as error:  # the network fails in many ways; all mean "no download"
-            present = [n for pair in FILES.values() for n in pair if self._find(n)]
-            missing = [n for pair in FILES.values() for n in pair if not self._find(n)]
-            if present:
-                raise UserError(
-                    f"{self.name} in '{self.data_dir}' is incomplete: {', '.join(missing)} "
-                    f"missing, and cannot be downloaded ({first_line(error)}). Add it, or pass "
-                    "--data.source synthetic."
-                ) from error
-            return " ".join(str(error).split())[:200]
-        finally:
-            socket.setdefaulttimeout(timeout)
-            with contextlib.suppress(OSError):  # leave no empty folder of ours behind
-                lock.unlink(missing_ok=True)
-                for empty in made:
-                    empty.rmdir()
-        return ""
-
     def _read(self, split: str) -> Split:
-        images_path, labels_path = (path for name in FILES[split] if (path := self._find(name)))
+        images_path, labels_path = (
+            path for name in FILES[split] if (path := self._files.find(name))
+        )
         images = read_idx(images_path, IMAGES_MAGIC, (NUM_EXAMPLES[split], 28, 28))
         labels = read_idx(labels_path, LABELS_MAGIC, (NUM_EXAMPLES[split],))
         found = md5_of(images, IMAGES_MAGIC), md5_of(labels, LABELS_MAGIC)
