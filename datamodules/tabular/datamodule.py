@@ -29,7 +29,7 @@ from datamodules.tabular.dialect import is_number
 from datamodules.tabular.encode import source_columns
 from datamodules.tabular.reading import ReadOptions, TableFile
 from datamodules.tabular.rows import Rows
-from datamodules.tabular.schema import SchemaRequest
+from datamodules.tabular.schema import SchemaRequest, nothing_left
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
 from datamodules.tabular.table_reader import TableReader
@@ -248,10 +248,8 @@ class Tabular(TensorDataModule):
             keep = list(range(table.rows.shape[1]))
             warn(table.report.unlike_training, ", ".join(self.files))
         if not keep:
-            raise UserError(
-                f"No column of {table.report.files[0]} has two different values in the "
-                f"{len(train)} training rows; there is nothing to learn from."
-            )
+            report = table.report
+            raise nothing_left(Path(report.files[0]), report.dropped, report.notes)
         self._describe(table, target, train, numeric, categorical)
         balance = None
         if target.codes is not None:

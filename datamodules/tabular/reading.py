@@ -150,38 +150,39 @@ class TableFile:
                 for chunk in reader:
                     yield chunk[columns]
 
+    @contextlib.contextmanager
     def _reader(
         self, dialect: Dialect, columns: list[str], dtype: Any, size: int, raw: bool
-    ) -> Any:
-        stack = contextlib.ExitStack()
-        file: Any = stack.enter_context(sources.open_table(self.path))
-        if self.skipped:
-            filtered = sources.WellFormed(file, dialect.separator, len(dialect.names))
-            file = io.BufferedReader(filtered, 1 << 20)
-        missing = [] if raw else [*MISSING, *self.options.missing]
-        reader = pd.read_csv(
-            file,
-            sep=dialect.separator,
-            header=None,
-            names=dialect.names,
-            skiprows=dialect.skip,
-            usecols=columns,
-            index_col=False,
-            dtype=dtype,
-            chunksize=size,
-            encoding=dialect.encoding,
-            encoding_errors="replace",
-            decimal=dialect.decimal,
-            thousands=self.options.thousands,
-            na_values=missing,
-            keep_default_na=False,
-            na_filter=not raw,
-            skipinitialspace=not raw,
-            low_memory=False,
-            engine="c",
-        )
-        stack.push(reader)
-        return _Closing(reader, stack)
+    ) -> Generator[Any, None, None]:
+        with sources.open_table(self.path) as opened:
+            file: Any = opened
+            if self.skipped:
+                filtered = sources.WellFormed(file, dialect.separator, len(dialect.names))
+                file = io.BufferedReader(filtered, 1 << 20)
+            missing = [] if raw else [*MISSING, *self.options.missing]
+            reader = pd.read_csv(
+                file,
+                sep=dialect.separator,
+                header=None,
+                names=dialect.names,
+                skiprows=dialect.skip,
+                usecols=columns,
+                index_col=False,
+                dtype=dtype,
+                chunksize=size,
+                encoding=dialect.encoding,
+                encoding_errors="replace",
+                decimal=dialect.decimal,
+                thousands=self.options.thousands,
+                na_values=missing,
+                keep_default_na=False,
+                na_filter=not raw,
+                skipinitialspace=not raw,
+                low_memory=False,
+                engine="c",
+            )
+            with reader:
+                yield reader
 
     def _parquet_chunks(self, columns: list[str], size: int) -> Generator[pd.DataFrame, None, None]:
         for batch in _parquet(self.path).iter_batches(batch_size=size, columns=columns):
@@ -195,18 +196,16 @@ class TableFile:
             yield frame
 
     def _check(self, dialect: Dialect) -> None:
-        """Compare the number of separators with the number of lines; look closer if they differ."""
+        """See that every row has as many fields as there are columns; if not, say which has not."""
         if dialect.encoding == "utf-16":  # two bytes a character; every second one is zero
             self.expected_rows = self.path.stat().st_size // (4 * len(dialect.names))
             return
-        found = sources.scan(self.path, dialect.separator)
+        width = len(dialect.names)
+        found = sources.scan(self.path, dialect.separator, width)
+        self.expected_rows = found.lines
         if self.options.encoding is None and dialect.encoding.startswith("utf-8"):
             dialect.encoding = dialect.encoding if found.encoding == "utf-8" else "latin-1"
-        width, self.expected_rows = len(dialect.names), found.lines
-        even = found.separators == found.lines * (width - 1)
-        if (even or len(dialect.separator) > 1) and not found.quotes:
-            return
-        if found.quotes and found.bytes > sources.QUOTED_SCAN_LIMIT:
+        if found.even:
             return
         with sources.open_table(self.path) as file:
             lead = 0
@@ -226,19 +225,6 @@ class TableFile:
             self.notes.append(
                 f"{self.path.name}: {self.skipped} rows left out for a wrong number of fields"
             )
-
-
-class _Closing:
-    """A pandas reader that closes what it reads from as well."""
-
-    def __init__(self, reader: Any, stack: contextlib.ExitStack) -> None:
-        self._reader, self._stack = reader, stack
-
-    def __enter__(self) -> Any:
-        return self._reader
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
 
 
 def _parquet(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Which columns are read and as what: the user's word first, then what a sample shows."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -133,7 +134,7 @@ class Schema:
         for name in features:
             self._drop_texts(name, sample[name])
         if not self.columns:
-            raise self.nothing_left()
+            raise nothing_left(self.file.path, self.dropped, self.notes)
 
     def _check_features(self, features: list[str]) -> list[str]:
         """See that what the network reads is there and is nothing else; return its columns."""
@@ -156,15 +157,6 @@ class Schema:
         unread = "is not read by the network"
         self.dropped |= {name: unread for name in features if name not in needed}
         return needed
-
-    def nothing_left(self) -> UserError:
-        """Return the error for a table of which no column is left."""
-        reasons = "; ".join(f"'{name}' {why}" for name, why in self.dropped.items())
-        return UserError(
-            f"{self.file.path} has no column to learn from besides the target"
-            + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
-            + "".join(f" {note}." for note in self.notes)
-        )
 
     def kind(self, name: str, cells: pd.Series) -> Column:
         """Tell a column's kind from cells, unless the user said it."""
@@ -217,3 +209,13 @@ class Schema:
             else:
                 reason = f"which {self.file.path} has; files of one table need the same columns"
             raise UserError(f"{file.path} has no column '{name}'{advice}, {reason}.")
+
+
+def nothing_left(path: Path, dropped: dict[str, str], notes: list[str]) -> UserError:
+    """Return the error for a table of which no column is left."""
+    reasons = "; ".join(f"'{name}' {why}" for name, why in dropped.items())
+    return UserError(
+        f"{path} has no column to learn from besides the target"
+        + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
+        + "".join(f" {note}." for note in notes)
+    )

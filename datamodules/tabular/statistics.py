@@ -39,8 +39,8 @@ def fit(
 
     Returns:
         The numeric and the categorical entries of the preprocessing, and the numbers of the
-        table's features that they describe, in that order. What is constant in the training rows
-        is left out.
+        table's features that they describe, in that order. A column that is constant in the
+        training rows is left out, and the table's report says so.
     """
     chosen = np.linspace(0, len(train) - 1, min(len(train), QUANTILE_ROWS)).astype(np.int64)
     numeric, names = len(table.numeric), list(table.categories)
@@ -48,14 +48,31 @@ def fit(
     sample = np.concatenate(list(blocks(table.rows, train[chosen], 1 << 13)))[:, :numeric]
     logs = np.array([_log(scaling, column) for column in sample.T], dtype=bool)
     moments, counts = _pass(table, train, logs)
-    dropped = set(table.report.dropped)
+    vocabularies = [
+        _vocabulary(name, table.categories[name], count, len(train))
+        for name, count in zip(names, counts, strict=True)
+    ]
+    constant: dict[str, str] = {}
+    for name, (found, _, std, low, high) in zip(table.numeric, moments, strict=True):
+        # Comparing is exact; the deviation of what is constant may be 1e-17.
+        varies = low < high and std > 0
+        constant[name] = "" if varies else "has one value only" if found else "has no value"
+    for entry, count in zip(vocabularies, counts, strict=True):
+        distinct = np.count_nonzero(count)
+        varies = len(entry["vocabulary"]) > 1 or (entry["missing"] and distinct)
+        why = ("has no value", "has one value only", "has no value twice")[min(distinct, 2)]
+        constant[entry["name"]] = "" if varies else why
+    dropped = table.report.dropped
+    for column in table.columns:
+        if all(reasons := [constant[feature] for feature in features_of(column)]):
+            dropped.setdefault(column["name"], f"{reasons[0]} in the training rows")
     keep: list[int] = []
     numbers: list[dict[str, Any]] = []
     of_column = {f: c["name"] for c in table.columns for f in features_of(c)}
     for i, name in enumerate(table.numeric):
-        count, mean, std, lowest, highest = moments[i]
-        if of_column[name] in dropped or not std > 0:
+        if of_column[name] in dropped or constant[name]:
             continue
+        count, mean, std, lowest, highest = moments[i]
         entry: dict[str, Any] = {"name": name, "log": bool(logs[i])}
         entry["indicator"] = bool(
             count < len(train) if missing_indicators == "auto" else missing_indicators
@@ -74,13 +91,9 @@ def fit(
             entry["edges"] = [float(edge) for edge in edges]
         numbers.append(entry)
         keep.append(i)
-    categorical = []
-    for i, name in enumerate(names):
-        entry = _vocabulary(name, table.categories[name], counts[i], len(train))
-        if name not in dropped and (len(entry["vocabulary"]) > 1 or entry["missing"]):
-            categorical.append(entry)
-            keep.append(numeric + i)
-    return numbers, categorical, keep
+    kept = [i for i, name in enumerate(names) if name not in dropped]
+    categorical = [vocabularies[i] for i in kept]
+    return numbers, categorical, [*keep, *(numeric + i for i in kept)]
 
 
 def features_of(column: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from datamodules.tabular.columns import Column
 from datamodules.tabular.dialect import MISSING
 from datamodules.tabular.encode import encode_frame
 from datamodules.tabular.reading import ReadOptions, TableFile, ahead
-from datamodules.tabular.schema import Schema, SchemaRequest
+from datamodules.tabular.schema import Schema, SchemaRequest, nothing_left
 from datamodules.tabular.targets import MAX_CLASSES
 
 # Categories with more values than this are texts or keys, which a network learns nothing from.
@@ -98,8 +98,6 @@ class TableReader:
         self.consecutive = dict.fromkeys(self.columns, True)
         self.last: dict[str, float] = {}
         self.keys = {name: kinds.looks_like_key(name) for name in self.columns}
-        self.first_value = np.full(len(self.features), np.nan, dtype=np.float32)
-        self.varies = np.zeros(len(self.features), dtype=bool)
         self.parts: list[list[Any]] = []
         self.kept = 0
 
@@ -170,7 +168,6 @@ class TableReader:
                 category += 1
             else:
                 position += encoded.shape[1]
-        self._compare(block)
         return block
 
     def _encode(self, column: Column, cells: pd.Series) -> np.ndarray:
@@ -214,14 +211,6 @@ class TableReader:
         (self.columns if column.name in self.columns else self.targets)[column.name] = learnt
         raise _Surprise
 
-    def _compare(self, block: np.ndarray) -> None:
-        """See which features have more than one value; after a chunk or two there is none left."""
-        for i in np.flatnonzero(~self.varies):
-            present = block[:, i][~np.isnan(block[:, i])]
-            if len(present):
-                first = present[0] if np.isnan(self.first_value[i]) else self.first_value[i]
-                self.first_value[i], self.varies[i] = first, (present != first).any()
-
     def _follow(self, name: str, values: np.ndarray) -> None:
         """See whether a column counts the rows, or numbers them in another way."""
         if self.consecutive.get(name) and len(values):
@@ -261,41 +250,30 @@ class TableReader:
             del self.columns[name]
             self.dropped[name] = f"has more than {MAX_CATEGORIES:,} different texts"
             if not self.columns:
-                raise self.schema.nothing_left()
+                raise nothing_left(self.files[0].path, self.dropped, self.schema.notes)
             raise _Surprise
 
     # What is known after the pass
 
     def _judge(self) -> None:
-        """Find the columns that say nothing: all missing, constant, counting, keys."""
+        """Find the columns that say nothing of their rows but which they are."""
         rows = self.report.rows
         for name, column in self.columns.items():
-            reason = ""
-            places = [self.features.index(feature) for feature in column.features]
-            if np.isnan(self.first_value[places]).all():
-                reason = "has no value"
-            elif not self.varies[places].any() and not (
-                column.kind == "category" and self.seen[name] < rows
-            ):
-                reason = "has one value only"
-            elif column.forced:
+            if column.forced:
                 continue
-            elif column.kind == "category":
+            if column.kind == "category":
                 count = len(self.vocabulary[name])
                 if count > 0.5 * self.seen[name] and self.seen[name] >= 20:
-                    reason = f"looks like a key or free text ({count:,} different values)"
+                    self.dropped[name] = (
+                        f"looks like a key or free text ({count:,} different values)"
+                    )
             elif rows >= 20 and column.kind == "numeric":
                 # A title such as "time" may count what matters; a first column without one, rows.
                 untitled = not self.files[0].has_header and name == self.schema.names[0]
                 if self.consecutive[name] and (untitled or kinds.looks_like_key(name)):
-                    reason = "counts the rows"
+                    self.dropped[name] = "counts the rows"
                 elif self.keys[name]:
-                    reason = "looks like a key (whole numbers, each once)"
-            if reason:
-                self.dropped[name] = reason
-        self.report.dropped = dict(self.dropped)
-        if all(name in self.dropped for name in self.columns):
-            raise self.schema.nothing_left()
+                    self.dropped[name] = "looks like a key (whole numbers, each once)"
 
     def _describe(self) -> dict[str, Any]:
         targets = []
@@ -304,13 +282,13 @@ class TableReader:
             if column.kind == "category":
                 described["values"] = list(self.vocabulary[column.name])
             targets.append(described)
+        self.report.dropped = dict(self.dropped)
         self.report.notes += self.schema.notes
         for file in self.files:
             self.report.notes += file.notes
         split, known = self.split_column, self.vocabulary
         categories = {name: list(known.get(name, {})) for name in self.schema.categories}
         if self.preprocessing is not None:
-            self.report.dropped = dict(self.dropped)
             self.report.unlike_training = self.anomalies.lines()
             entries = self.preprocessing["categorical"]
             categories = {entry["name"]: entry["vocabulary"] for entry in entries}

@@ -9,7 +9,7 @@ import pytest
 from tables import GOOD, read, refusal
 
 from datamodules import Tabular, UserError
-from datamodules.tabular import reading
+from datamodules.tabular import reading, sources
 
 
 def test_a_row_with_too_many_fields(file):
@@ -25,6 +25,23 @@ def test_a_row_with_too_few_fields(file):
 def test_a_ragged_row_after_one_with_a_line_end_in_it(file):
     message = refusal(file(GOOD + '1,"a\nb, c",y\n1,a\n'))
     assert "line 44: 2 fields where 3" in message
+
+
+def test_a_short_row_between_fields_in_quotation_marks_of_any_file(file, monkeypatch):
+    monkeypatch.setattr(sources, "BLOCK", 50)  # a large file: many blocks, some end inside a field
+    rows = "".join(f'{i}.5,"a {i % 3},\n""b""",{"yn"[i % 2]}\n' for i in range(40))
+    assert len(read(file("x,k,label\n" + rows)).splits["train"][0]) == 28
+    assert "line 82: 2 fields where 3" in refusal(file("x,k,label\n" + rows + '1,"a"\n'))
+
+
+def test_a_short_row_between_runs_of_blanks(file):
+    rows = "".join(f" {i}.5   {i % 3} {'yn'[i % 2]}\n" for i in range(40))
+    assert "line 42: 2 fields where 3" in refusal(file("x  k  label\n" + rows + "7.5   y\n"))
+
+
+def test_a_short_row_does_not_make_up_for_a_long_one(file):
+    data = read(file(GOOD + "1,a\n1,a,y,9\n"), bad_rows="skip")
+    assert sum(len(x) for x, _ in data.splits.values()) == 40
 
 
 def test_ragged_rows_can_be_skipped_and_are_counted(file):
@@ -72,6 +89,14 @@ def test_all_missing_and_constant_columns_are_left_out_and_reported(file):
     assert "'nothing' has no value" in data.profile
     assert "'seven' has one value only" in data.profile
     assert "'word' has one value only" in data.profile
+
+
+def test_a_column_that_only_other_rows_vary_in_is_left_out_and_reported(file):
+    rows = "".join(f"{i % 7}.5,0.1,{i % 2}\n" for i in range(40))
+    test = file("x,same,label\n" + rows.replace(",0.1,", ",0.2,"), "test.csv")
+    data = read(file("x,same,label\n" + rows), test_path=str(test))
+    assert data.input_shape == (1,)
+    assert "'same' has one value only in the training rows" in data.profile
 
 
 def test_nothing_left_to_learn_from(file):
