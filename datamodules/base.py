@@ -261,7 +261,7 @@ def hold_out(
 
     Args:
         count: How many examples there are.
-        holdout: How many to hold out, as a number or as a fraction below 1.
+        holdout: How many to hold out, as a number or as a fraction below 1; 0 for none.
         seed: Seed of the split, independent of every other random number.
         option: The datamodule's argument that says how many, for the error.
 
@@ -273,7 +273,7 @@ def hold_out(
     """
     # By its value, not its type: a configuration file may well say 5000.0.
     size = round(count * holdout) if 0 < holdout < 1 else int(holdout)
-    if not 0 < size < count:
+    if not (0 < size < count or holdout == 0):
         raise UserError(
             f"{holdout:g} of {count} examples cannot be held out; give --data.{option} a number "
             f"between 1 and {count - 1}, or a fraction."

@@ -136,7 +136,12 @@ def measure_run(
 
 
 def has_split(data: pl.LightningDataModule, split: str) -> bool:
-    """Tell whether a datamodule has a split: one that lacks it leaves Lightning's own method."""
+    """Tell whether a datamodule has a split: one that lacks it leaves Lightning's own method.
+
+    One of ours has it if there is an example in it.
+    """
+    if isinstance(data, TensorDataModule):
+        return split in data.splits and len(data.splits[split][1]) > 0
     loader = f"{split}_dataloader"
     return getattr(type(data), loader) is not getattr(pl.LightningDataModule, loader)
 

@@ -35,7 +35,8 @@ class Selection:
     def __init__(
         self, folder: Path, monitor: Monitor | None, interval: Interval, wants_best: bool
     ) -> None:
-        self.last, self.wants_best = folder / LAST, wants_best
+        # Where nothing is validated, none is better than the last.
+        self.last, self.wants_best = folder / LAST, wants_best and monitor is not None
         self.best = KeepBest(
             folder,
             filename="best",

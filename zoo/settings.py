@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LRSchedulerTypeTuple
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
@@ -227,7 +228,11 @@ class Settings:
     def make_trainer(self, callbacks: list[Callback], **options: Any) -> Trainer:
         """Make the trainer, with these callbacks besides the configured ones."""
         settings = {**self._made.trainer, **options}
-        settings["callbacks"] = [*(self._made.trainer.callbacks or []), *callbacks]
+        own = self._made.trainer.callbacks or []
+        if settings.get("limit_val_batches") == 0:  # there is nothing to stop by
+            stops = [c for c in own if isinstance(c, EarlyStopping) and c.monitor.endswith("/val")]
+            own = [callback for callback in own if callback not in stops]
+        settings["callbacks"] = [*own, *callbacks]
         if self._made.trainer.plugins:  # the user's take the place of ours
             settings["plugins"] = self._made.trainer.plugins
         return Trainer(**settings)

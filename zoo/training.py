@@ -118,6 +118,9 @@ class Training:
         if self.model.learning.averaging is not None:
             callbacks.append(ExponentialMovingAverage(self.model.learning.averaging))
         options: dict[str, Any] = {"callbacks": callbacks}
+        self.validates = has_split(self.data, "val")
+        if not self.validates:  # --data.val_size 0: all of it trains
+            options["limit_val_batches"] = 0
         if trainer_options.profiler is None:
             options["profiler"] = Unprofiled()
         if isinstance(bar, EpochLines):
@@ -181,6 +184,11 @@ class Training:
         schedule = self.model.learning.lr_scheduler
         if schedule and self.settings.schedule_is_given:
             lines.append(describe_schedule(schedule))
+        if not self.validates and "val" in self.split_sizes():
+            lines.append(
+                "Nothing is validated, as the val split is empty: the training does not stop early "
+                "and ends with its last weights."
+            )
         if part := self.settings.config.trainer.overfit_batches:
             share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
             lines.append(
@@ -192,7 +200,7 @@ class Training:
         monitor = self.model.task.monitor
         if self.recipe.select == "lowest_loss":
             monitor = Monitor("loss/val", "min")
-        validates = trainer_options.limit_val_batches != 0 and has_split(self.data, "val")
+        validates = trainer_options.limit_val_batches != 0 and self.validates
         wants_best = self.recipe.select != "last"
         return Selection(folder, monitor if validates else None, self.interval, wants_best)
 
@@ -293,11 +301,9 @@ class Training:
 
     def _check_sizes(self) -> None:
         for split, size in self.split_sizes().items():
-            if not size:
-                raise UserError(
-                    f"The {split} split is empty: hold examples out for it, or give it files."
-                )
-            if size < self.trainer.world_size:
+            if not size and split == "train":
+                raise UserError("The train split is empty: hold fewer examples out.")
+            if 0 < size < self.trainer.world_size:
                 raise UserError(
                     f"The {split} split has {size} examples for {self.trainer.world_size} "
                     "processes: give --trainer.devices fewer."

@@ -15,6 +15,7 @@ from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import encoding
 from datamodules.tabular import (
     codes,
+    duplicates,
     incoming,
     leaks,
     profile,
@@ -33,6 +34,7 @@ from datamodules.tabular.schema import SchemaRequest, nothing_left
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
 from datamodules.tabular.table_reader import TableReader
+from datamodules.tabular.units import Units, in_time
 
 # Above this share of one class, its share alone makes a fine accuracy.
 UNBALANCED = 0.8
@@ -71,8 +73,15 @@ class Tabular(TensorDataModule):
         test_path: File of the test rows. Default: rows are held out.
         val_path: File of the validation rows. Default: rows are held out.
         split_column: Column that says train, val or test.
-        val_split: Rows to validate on, as a fraction or a number; each class in proportion.
-        test_split: Rows to test on, likewise.
+        group: Column whose rows of the same value, such as a customer's, stay on one side of every
+            split. It is not learnt from.
+        time: Column of dates, times or numbers: the last rows test, those before them validate. It
+            is not learnt from.
+        val_size: Rows to validate on, as a fraction or a number; each class in proportion. 0 for
+            none: then nothing stops early and the last weights are kept.
+        test_size: Rows to test on, likewise.
+        val_split: The same as `val_size`, as it was called before.
+        test_split: The same as `test_size`.
         folds: Hold out one of so many folds as the test split, for cross-validation: every example
             is held out by one of them, each class in proportion.
         fold: Which fold, from 0.
@@ -116,8 +125,12 @@ class Tabular(TensorDataModule):
         test_path: str | list[str] | None = None,
         val_path: str | list[str] | None = None,
         split_column: str | None = None,
-        val_split: int | float = 0.15,
-        test_split: int | float = 0.15,
+        group: str | None = None,
+        time: str | None = None,
+        val_size: int | float = 0.15,
+        test_size: int | float = 0.15,
+        val_split: int | float | None = None,
+        test_split: int | float | None = None,
         folds: int | None = None,
         fold: int = 0,
         scaling: Scaling = "auto",
@@ -147,8 +160,13 @@ class Tabular(TensorDataModule):
             "numeric": _as_list(numeric),
             "drop": _as_list(drop),
             "columns": _as_list(columns),
-            "split_column": split_column,
+            "split_column": split_column or group or time,
         }
+        by = {"split_column": split_column, "group": group, "time": time}
+        given = [option for option, name in by.items() if name is not None]
+        if len(given) > 1:
+            raise UserError(f"Give --data.{given[0]} or --data.{given[1]}, not both.")
+        self.split_option = given[0] if given else "split_column"
         # A name that the user gives is no number: where it stands first, there is a header.
         named = [n for names in self.wanted.values() for n in _as_list(names)]
         expect = tuple(name for name in named if not name.lstrip("-").isdigit())
@@ -164,7 +182,8 @@ class Tabular(TensorDataModule):
         )
         self.wanted_task, self.wanted_weights = task, class_weights
         self.positive = None if positive is None else str(positive)
-        self.val_split, self.test_split = val_split, test_split
+        self.val_size = val_size if val_split is None else val_split
+        self.test_size = test_size if test_split is None else test_split
         self.fit_options = {
             "scaling": scaling,
             "missing_indicators": missing_indicators,
@@ -267,6 +286,7 @@ class Tabular(TensorDataModule):
         if self._expected is None:
             telling = leaks.giveaways(table, target, train, used)
             notes = notes + codes.hint(table, target, train, used)
+            notes = notes + duplicates.count(table, target, rows, keep)
         self._profile = profile.sections(
             table, name, self._preprocessing, self._task, balance, sizes, notes, telling
         )
@@ -306,6 +326,7 @@ class Tabular(TensorDataModule):
             wanted["categorical"] = [*wanted["categorical"], *wanted["target"]]
         options = {"wanted": wanted, "reading": vars(reading)}
         options["roles"] = [role for role, _ in files]
+        options["split_option"] = self.split_option
         if network_reads is not None:
             options["network_reads"] = network_reads
         state = store.fingerprint([path for _, path in files])
@@ -314,7 +335,8 @@ class Tabular(TensorDataModule):
         passing = any(incoming.is_written_down(path) for _, path in files)
         if self.cache != "no" and not passing and (table := store.load(folder)) is not None:
             return table
-        reader = TableReader(files, reading, SchemaRequest(**wanted), network_reads)
+        request = SchemaRequest(**wanted, split_option=self.split_option)
+        reader = TableReader(files, reading, request, network_reads)
         expected = reader.expected_bytes
         automatic = self.cache == "auto" and not passing
         if self.cache == "yes" or (automatic and expected > store.CACHE_FROM):
@@ -379,7 +401,8 @@ class Tabular(TensorDataModule):
                 np.arange(start, stop, dtype=np.int32)
             )
         given = {role: np.concatenate(found) for role, found in roles.items()}
-        if table.split_values:
+        units = self._units(table)
+        if table.split_values and units is None:
             name = str(self.wanted["split_column"])
             if len(given) > 1:
                 raise UserError("Give either --data.split_column or files for the splits.")
@@ -390,13 +413,32 @@ class Tabular(TensorDataModule):
         if self.folds:
             pool = given["train"]
             classes = None if target.codes is None else target.codes[pool]
-            kept, held = hold_out_fold(len(pool), self.folds, self.fold, classes, self.seed)
-            given |= {"train": pool[kept], "test": pool[held]}
+            if units is not None:
+                kept, held = units.fold(pool, self.folds, self.fold, self.seed)
+            else:
+                index = hold_out_fold(len(pool), self.folds, self.fold, classes, self.seed)
+                kept, held = pool[index[0]], pool[index[1]]
+            given |= {"train": kept, "test": held}
         order = ("train", "val", "test")
-        made = splits.make(given, target.codes, self.val_split, self.test_split, self.seed)
+        sizes = self.val_size, self.test_size
+        made = splits.make(given, target.codes, *sizes, self.seed, units)
+        if units is not None:
+            target.notes.append(units.told({role: made[role] for role in order}))
         if target.codes is not None and self._expected is None:
             self._check_classes(target, made["train"])
         return {role: made[role] for role in order}
+
+    def _units(self, table: Table) -> Units | None:
+        """Return what is kept on one side of every split, if a column says so."""
+        if self.split_option == "split_column":
+            return None
+        name, values = str(self.wanted["split_column"]), table.split_values
+        of_row = table.targets[:, -1].astype(np.int64)
+        return (
+            in_time(name, of_row, values)
+            if self.split_option == "time"
+            else Units(name, of_row, False, values)
+        )
 
     def _check_classes(self, target: targets.Target, train: np.ndarray) -> None:
         counts = np.bincount(target.codes[train], minlength=len(target.class_names))

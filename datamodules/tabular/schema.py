@@ -26,6 +26,13 @@ class SchemaRequest:
     drop: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     split_column: str | None = None
+    #: What the split column is for: `split_column`, `group` or `time`.
+    split_option: str = "split_column"
+
+    @property
+    def most_split_values(self) -> float:
+        """How many different values the split column may have."""
+        return 20 if self.split_option == "split_column" else float("inf")
 
 
 class Schema:
@@ -87,7 +94,7 @@ class Schema:
         for option in ("target", "categorical", "numeric", "drop", "columns"):
             setattr(request, option, [self._column(n, option) for n in getattr(request, option)])
         if request.split_column is not None:
-            request.split_column = self._column(request.split_column, "split_column")
+            request.split_column = self._column(request.split_column, request.split_option)
         for name in request.target:
             if name in self.file.duplicates:
                 raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from datamodules.errors import UserError
+from datamodules.tabular.units import Units, count_of
 
 BLOCK = 1 << 18
 # What a split column may say, in lower case.
@@ -34,14 +35,7 @@ def hold_out_in_proportion(
         UserError: If a side would be empty.
     """
     total = len(pool)
-    count = round(total * size) if 0 < size < 1 else int(size)
-    if 0 < size < 1:
-        count = max(count, 1)
-    if not 0 < count < total or (size >= 1 and size != count):
-        raise UserError(
-            f"--data.{option} {size} holds out {count} of {total} rows; give a fraction between 0 "
-            f"and 1 or a number from 1 to {max(total - 1, 1)}."
-        )
+    count = count_of(total, size, option)
     order = np.random.default_rng(seed).permutation(np.arange(total, dtype=np.int32))
     held = np.zeros(total, dtype=bool)
     if classes is None:
@@ -117,6 +111,7 @@ def make(
     val: int | float,
     test: int | float,
     seed: int,
+    units: Units | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the rows of train, val and test.
 
@@ -127,6 +122,7 @@ def make(
         val: Rows to validate on, as a number or a fraction of the whole pool; 0 for none.
         test: Rows to test on, likewise.
         seed: Seed of both.
+        units: What is kept on one side.
     """
     rows = dict(given)
     pool = len(rows["train"])
@@ -140,7 +136,10 @@ def make(
         if 0 < size < 1:  # of the pool as it was, so that 0.15 and 0.15 are equally large
             size = size * pool / len(train) if size * pool < len(train) else size
         strata = None if classes is None else classes[train]
-        rows["train"], rows[role] = hold_out_in_proportion(
-            train, size, strata, seed + offset, f"{role}_split"
-        )
+        option = f"{role}_split"
+        if units is not None:
+            held = units.held_out(train, size, strata, seed + offset, option)
+        else:
+            held = hold_out_in_proportion(train, size, strata, seed + offset, option)
+        rows["train"], rows[role] = held
     return rows

@@ -140,7 +140,7 @@ class TableReader:
             targets[:, i] = self._encode(column, chunk[column.name])[:, 0]
         if name := self.split_column:
             said = kinds.without_missing(chunk[name], self.missing)
-            targets[:, -1] = self._codes(name, said, limit=20)
+            targets[:, -1] = self._codes(name, said, self.schema.request.most_split_values)
         if self.preprocessing is None:
             block = self._features(chunk)
         else:
@@ -221,7 +221,7 @@ class TableReader:
             whole = bool((values == np.round(values)).all())  # false if one is missing
             self.keys[name] = whole and len(np.unique(values)) == len(values)
 
-    def _codes(self, name: str, cells: pd.Series, limit: int) -> np.ndarray:
+    def _codes(self, name: str, cells: pd.Series, limit: float) -> np.ndarray:
         """Return codes of categories, new ones of a chunk in alphabetical order; NaN if missing."""
         known = self.vocabulary.setdefault(name, {})
         codes, values = kinds.factorize(cells)

@@ -76,7 +76,7 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
     from zoo.calibration import sentence
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
-    from zoo.evaluation import compare, data_of, measure
+    from zoo.evaluation import compare, data_of, has_split, measure
     from zoo.weights import load_weights
 
     quiet()
@@ -85,6 +85,10 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
         raise UserError("--split train goes with --data: a card's figures are of val and test.")
     card = read_card(card_path(path))
     data = data_of(card, chosen.data_dir)
+    if not has_split(data, split):
+        raise UserError(
+            f"'{path}' was trained without a {split} split: --data FILE measures it on other data."
+        )
     measured = by_split(measure(path, [split], data=data))[split]
     recorded = by_split(card.metrics).get(split, {})
     print(f"{card.name} on {type(data).__name__} ({data.origin}), {split} split\n")

@@ -44,7 +44,7 @@ def recipe(network: str) -> str:
             "--data generated is called --data blobs",
         ),
         (["--model", "fashion_ffnn", "--config", "none.yaml"], "none.yaml"),
-        (["--model", "tabular_mlp", "--data.val_split", "0"], "The val split is empty"),
+        (["--model", "tabular_mlp", "--data.group", "plan", "--data.time", "since"], "not both"),
         (["--model", "fashion_ffnn", "--model.hiden_dim", "3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--data.bath_size", "3"], "--data.batch_size"),
         (["--model", "fashion_ffnn", "--trainer.max_epoch", "3"], "--trainer.max_epochs"),
