@@ -12,15 +12,19 @@ from lightning.pytorch import LightningDataModule
 from datamodules.memory import as_datamodule
 from zoo.console import quiet
 from zoo.errors import UserError
+from zoo.recipe import DATAMODULES
 from zoo.run import Run
 from zoo.run_folder import CONFIG, find_run
-from zoo.run_recipe import choose_recipe
+from zoo.run_recipe import choose_recipe, default_model
 from zoo.settings import Settings, as_options
 from zoo.training import Training
 
+#: How a recipe has a table read, whichever it is.
+READING = ("scaling", "missing_indicators", "bins", "select", "batch_size")
+
 
 def fit(
-    model: str = "fashion_ffnn",
+    model: str | None = None,
     data: Any = None,
     *,
     target: str | list[str] | None = None,
@@ -40,7 +44,8 @@ def fit(
     """Train a network of the zoo: what `scripts/fit.py` does, in Python or a notebook.
 
     Args:
-        model: A name of `zoo.list_models()`, or the path of a recipe file.
+        model: A name of `zoo.list_models()`, or the path of a recipe file. Default: `tabular_net`
+            for a table, else `fashion_ffnn`.
         data: Other data than the recipe's: a name such as `mnist`, the path of a table, the class
             path of a datamodule, a LightningDataModule, a DataFrame (with `target`), a pair (x, y)
             of arrays or tensors, or a Dataset.
@@ -71,7 +76,8 @@ def fit(
         quiet()
         folder = None
         if resume:
-            folder = find_run(resume, model, Path(trainer.get("default_root_dir") or "runs"))
+            root = Path(trainer.get("default_root_dir") or "runs")
+            folder = find_run(resume, model or "fashion_ffnn", root)
         prepared = prepare(
             {**{f"trainer.{key}": value for key, value in trainer.items()}, **(settings or {})},
             model=model,
@@ -98,7 +104,7 @@ def fit(
 def prepare(
     settings: Mapping[str, Any],
     *,
-    model: str = "fashion_ffnn",
+    model: str | None = None,
     data: Any = None,
     target: str | list[str] | None = None,
     weights: str | Path | None = None,
@@ -117,20 +123,27 @@ def prepare(
     """
     named = str(data) if isinstance(data, (str, Path)) else None
     settings, given = dict(settings), None
+    is_frame = hasattr(data, "columns") and hasattr(data, "to_csv")
+    if resume:
+        recipe = choose_recipe(configs=[resume / CONFIG])
+    else:
+        if model is None and weights is None:
+            is_table = is_frame or getattr(data, "preprocessing", {}).get("kind") == "table"
+            model = default_model("csv" if is_table else named) or "fashion_ffnn"
+        recipe = choose_recipe(
+            model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
+        )
     if data is not None and not named:
         own = () if isinstance(data, LightningDataModule) else settings
         options = {key: settings.pop(key) for key in tuple(own) if key.startswith("data.")}
         options = {key.removeprefix("data."): _value(value) for key, value in options.items()}
+        if is_frame and recipe.data["class_path"] == DATAMODULES["csv"]:
+            reading = recipe.data["init_args"].items()
+            options = {k: v for k, v in reading if k in READING} | options
         try:
             given = as_datamodule(data, target, **options)
         except TypeError as error:  # an option that these data do not have
             raise UserError(f"The data cannot be made: {error}.") from error
-    if resume:
-        recipe = choose_recipe(configs=[resume / CONFIG])
-    else:
-        recipe = choose_recipe(
-            model, data=named, weights=str(weights) if weights else None, pretrained=pretrained
-        )
     changes: dict[str, Any] = {f"learning.{key}": v for key, v in (learning or {}).items()}
     for key, chosen in {"optimizer": optimizer, "lr_scheduler": lr_scheduler}.items():
         if chosen is not None:

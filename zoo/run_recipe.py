@@ -42,6 +42,16 @@ TABLE_SUFFIXES = (
     *(".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".gz"),
     *(".jsonl", ".ndjson", ".json"),
 )
+#: The network that is taken for data where none is named.
+DEFAULT_MODELS = {DATAMODULES["csv"]: "tabular_net"}
+
+
+def default_model(data: str | None) -> str | None:
+    """Return the name of the network for data where none is named; None if there is none."""
+    if data is None or data in RENAMED:
+        return None
+    is_table = Path(data).suffix.lower() in TABLE_SUFFIXES
+    return DEFAULT_MODELS.get(DATAMODULES["csv"] if is_table else DATAMODULES.get(data, data))
 
 
 def choose_recipe(

@@ -28,6 +28,7 @@ EACH_KIND = (
     "sentiment_bilstm",
     "tabular_mlp",
     "tabular_mlp.tuned",
+    "tabular_ensemble",
     "fizzbuzz_net",
     "xor_mlp",
     "linear_regressor",

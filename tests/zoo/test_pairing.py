@@ -25,6 +25,8 @@ NETWORKS = {
     "mnist_lstm": {"hidden_dim": 32},
     "mnist_lstm_cell": {"hidden_dim": 32},
     "sentiment_bilstm": {"hidden_dim": 32},
+    "tabular_net": {"hidden_dim": 32},
+    "tabular_ensemble": {"hidden_dim": 32, "members": 4},
 }
 DATA: dict[str, dict[str, Any]] = {
     "mnist": {"source": "synthetic"},
@@ -37,7 +39,9 @@ DATA: dict[str, dict[str, Any]] = {
 }
 IMAGES, TEXT = {"mnist", "fashion_mnist"}, {"text"}
 SEQUENCES = IMAGES | TEXT
+NUMBERS = {"xor", "fizzbuzz", "blobs", "csv"}
 READS = {
+    **dict.fromkeys(("tabular_net", "tabular_ensemble"), NUMBERS),
     "conv_net": IMAGES,
     **dict.fromkeys(("mnist_rnn", "mnist_lstm", "mnist_lstm_cell", "sentiment_bilstm"), SEQUENCES),
 }
@@ -80,6 +84,7 @@ def test_it_learns_or_is_refused(name: str, data_name: str, folder: Path) -> Non
             zoo.create_model(name, datamodule=datamodule, **arguments)
         sentence = str(refusal.value)
         kind = "images" if name == "conv_net" else "sequences"
+        kind = "tables, or vectors of numbers" if name.startswith("tabular") else kind
         assert f" reads {kind}" in sentence
         assert "\n" not in sentence
         return

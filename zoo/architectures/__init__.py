@@ -8,6 +8,7 @@ _HOMES = {
     "ConvNet": "convolutional",
     "Recurrent": "recurrent",
     "LSTMCellNet": "recurrent",
+    "TabularNet": "tabular",
 }
 __all__ = sorted(_HOMES)
 

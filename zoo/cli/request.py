@@ -17,7 +17,7 @@ from zoo.names import checked_name
 from zoo.own_modules import may_name_in
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
 from zoo.run_folder import CONFIG, find_run
-from zoo.run_recipe import choose_recipe
+from zoo.run_recipe import choose_recipe, default_model
 
 # What users type, the option of the full parser that it stands for, and what it does.
 SHORTHANDS = {
@@ -97,6 +97,8 @@ def parse_request(argv: list[str]) -> Request | None:
     chosen_panels(chosen.inspect)  # a wrong name is told before torch is imported
     Interval.of(chosen.checkpoint_every)
     if not (chosen.model or chosen.config or chosen.weights or chosen.resume):
+        chosen.model = default_model(chosen.data)
+    if not (chosen.model or chosen.config or chosen.weights or chosen.resume):
         if chosen.help:
             print(USAGE)
             return None
@@ -165,7 +167,8 @@ USAGE = f"""usage: fit --model NAME [--data DATA] [options]
 
 Train a network of the zoo on the data that it is paired with, as its document says.
 
-  --model NAME[.TAG]       the network's recipe, or a recipe file of your own (.yaml)
+  --model NAME[.TAG]       the network's recipe, or a recipe file of your own (.yaml);
+                           for --data csv it may be left out: tabular_net
   --data DATA              other data: {", ".join(DATAMODULES)};
                            or the path of a table, or the class path of a datamodule of your own
   --model.OPTION VALUE     any argument of the network, such as --model.hidden_dim 256
