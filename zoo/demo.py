@@ -12,11 +12,13 @@ from PIL import Image, ImageOps
 
 from datamodules.fizzbuzz import NUM_BITS, encode
 from datamodules.image_files.cropping import ImageReader
+from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
 from zoo.calibration import UNKNOWN
 from zoo.errors import UserError
+from zoo.explanation import explain, overlaid
 from zoo.network import Network
 
 # Before gradio is imported: it would ask its makers for news.
@@ -26,6 +28,7 @@ import gradio as gr
 #: More numbers than this make no form.
 MOST_NUMBERS = 64
 MISSING = "(missing)"
+WHY = "What the answer rests on"
 # The pad comes with no tool in hand.
 TAKE_BRUSH = """() => {
   const timer = setInterval(() => {
@@ -106,22 +109,32 @@ class Page:
     def _output(self) -> Any:
         if self.is_regression:
             return gr.Textbox(label="Prediction", elem_id="answer", interactive=False)
-        return SharesLabel(label="Probabilities", elem_id="answer", num_top_classes=10)
+        return SharesLabel(label="Probabilities", elem_id="answer", num_top_classes=5)
 
     # Images
 
     def _images(self) -> None:
         channels, height, width = self.model.spec.input_shape
 
-        def shown(picture: np.ndarray | dict[str, Any] | None) -> tuple[Any, Any]:
+        def read(picture: np.ndarray | dict[str, Any] | None) -> np.ndarray | None:
             drawn = isinstance(picture, dict)
             pixels = picture["composite"] if isinstance(picture, dict) else picture
             if pixels is None or (drawn and not np.ptp(pixels)):
+                return None
+            return self.read_picture(pixels, drawn)
+
+        def shown(picture: np.ndarray | dict[str, Any] | None) -> tuple[Any, Any]:
+            if (array := read(picture)) is None:
                 return None, None
-            array = self.read_picture(pixels, drawn)
             seen = array[0] if channels == 1 else array.transpose(1, 2, 0)
             large = Image.fromarray(seen).resize((8 * width, 8 * height), Image.Resampling.NEAREST)
             return self.answer(torch.from_numpy(array)[None]), large
+
+        def looked(picture: np.ndarray | dict[str, Any] | None) -> Image.Image | None:
+            if (array := read(picture)) is None:
+                return None
+            x = torch.from_numpy(array)[None]
+            return overlaid(x[0], explain(self.model, x)[0], 8 * max(height, width))
 
         with gr.Row():
             with gr.Column():
@@ -135,17 +148,21 @@ class Page:
                     brush=gr.Brush(default_size=10, colors=["#000000"], color_mode="fixed"),
                     layers=False,
                 )
-                upload = gr.Image(
-                    label="Or upload", elem_id="upload", type="numpy", image_mode="RGB",
-                    sources=["upload"], height=220,
-                )  # fmt: skip
             with gr.Column():
-                outputs = [
-                    self._output(),
-                    gr.Image(label="What the network was shown", elem_id="shown", format="png"),
-                ]
+                answer = self._output()
+                with gr.Row():
+                    seen, why = (
+                        gr.Image(label=label, elem_id=name, format="png", min_width=130, buttons=[])
+                        for name, label in (("shown", "What it was shown"), ("why", WHY))
+                    )
+        upload = gr.Image(
+            label="Or upload", elem_id="upload", type="numpy", image_mode="RGB",
+            sources=["upload"], height=220,
+        )  # fmt: skip
         for source in (pad, upload):
-            source.change(shown, source, outputs, show_progress="hidden")
+            answered = source.change(shown, source, [answer, seen], show_progress="hidden")
+            # It takes 200 times as long as the answer, which must not wait for it.
+            answered.then(looked, source, why, show_progress="hidden")
 
     def read_picture(self, pixels: np.ndarray, drawn: bool = False) -> np.ndarray:
         """Turn a drawing or a picture into what the network reads, as `predict` reads files.
@@ -164,11 +181,26 @@ class Page:
 
     # Tables, sentences, numbers
 
-    def _form(self, fields: list[Any], answer: Callable[..., Any]) -> None:
-        """Lay out what has been made of fields, and answer whenever one changes."""
+    def _form(
+        self,
+        fields: list[Any],
+        answer: Callable[..., Any],
+        say_more: Callable[..., Any] | None = None,
+        more: Any = None,
+    ) -> None:
+        """Lay out what has been made of fields, and answer whenever one changes.
+
+        Args:
+            fields: The fields.
+            answer: Returns the answer for their values.
+            say_more: Returns what there is to say besides.
+            more: The part of the page that shows it, not yet drawn.
+        """
         output = self._output()
+        if more is not None:
+            more.render()
         # One event for all fields: with one for each, the answer to an earlier state may come last.
-        gr.on(
+        changed = gr.on(
             [field.change for field in fields],
             answer,
             fields,
@@ -176,7 +208,10 @@ class Page:
             show_progress="hidden",
             trigger_mode="always_last",
         )
-        gr.Button("Predict", variant="primary").click(answer, fields, output)
+        clicked = gr.Button("Predict", variant="primary").click(answer, fields, output)
+        if say_more is not None:
+            for answered in (changed, clicked):
+                answered.then(say_more, fields, more, show_progress="hidden")
 
     def _table(self) -> None:
         import pandas as pd
@@ -186,18 +221,23 @@ class Page:
         numeric = {entry["name"]: entry for entry in described["numeric"]}
         categories = {entry["name"]: entry["vocabulary"] for entry in described["categorical"]}
 
+        def encoded(values: Any, anomalies: Anomalies | None = None) -> torch.Tensor:
+            texts = ["" if value in (None, MISSING) else str(value) for value in values]
+            cells = pd.DataFrame([texts], columns=[column.name for column in columns])
+            return encode_frame(cells, described, decimal=".", anomalies=anomalies)
+
         def answer(*values: Any) -> Any:
-            cells = {
-                column.name: [math.nan if value is None else value]
-                if column.kind == "numeric" and column.name not in categories
-                else ["" if value in (None, MISSING) else str(value)]
-                for column, value in zip(columns, values, strict=True)
-            }
-            return self.answer(encode_frame(pd.DataFrame(cells), described))
+            return self.answer(encoded(values))
+
+        def remarks(*values: Any) -> str:
+            anomalies = Anomalies(described)
+            encoded(values, anomalies)
+            return "\n".join(f"- {line}" for line in anomalies.lines())
 
         with gr.Row():
             fields = [_field(c, numeric.get(c.name), categories.get(c.name)) for c in columns]
-        self._form(fields, answer)
+        remarked = gr.Markdown(elem_id="remarks", render=False)
+        self._form(fields, answer, remarks, remarked)
 
     def _text(self) -> None:
         described = self.model.spec.preprocessing
@@ -208,23 +248,28 @@ class Page:
                 return None
             return self.answer(token_ids([tokenize(sentence)], described["vocabulary"], length))
 
-        self._form([gr.Textbox(label="Text", lines=4, elem_id="field-0")], answer)
+        def why(sentence: str) -> list[tuple[str, float]] | None:
+            if not (words := tokenize(sentence)[:length]):
+                return None
+            ids = token_ids([words], described["vocabulary"], length)
+            support = explain(self.model, ids)[0, : len(words)]
+            return list(zip(words, (support / support.abs().max()).tolist(), strict=True))
+
+        marked = gr.HighlightedText(label=WHY, elem_id="why", show_legend=True, render=False)
+        self._form([gr.Textbox(label="Text", lines=4, elem_id="field-0")], answer, why, marked)
 
     def _numbers(self) -> None:
         shape = self.model.spec.input_shape
         if self.data == "FizzBuzz":
+            last = 2**NUM_BITS - 1
             field = gr.Number(
-                label=f"A number from 1 to {2**NUM_BITS - 1}",
-                precision=0,
-                minimum=1,
-                maximum=2**NUM_BITS - 1,
-                placeholder="15",
-                elem_id="field-0",
+                label=f"A number from 1 to {last}", value=15, precision=0, elem_id="field-0"
             )
-            self._form(
-                [field],
-                lambda n: None if n is None else self.answer(encode(torch.tensor([int(n)]))),
-            )
+
+            def of_number(n: int | None) -> Any:
+                return self.answer(encode(torch.tensor([n]))) if n and 1 <= n <= last else None
+
+            self._form([field], of_number)
             return
         if not isinstance(shape, tuple) or math.prod(shape) > MOST_NUMBERS:
             raise UserError(
@@ -258,5 +303,5 @@ def _field(column: Column, entry: dict[str, Any] | None, words: list[str] | None
     if entry and entry.get("low") is not None and entry.get("high") is not None:
         low, high = (entry[key] + column.offset for key in ("low", "high"))
         label += f" ({low:.6g} to {high:.6g})"
-    # Without a placeholder, an empty number would be 0.
-    return gr.Number(label=label, placeholder=MISSING, **options)
+    # No gr.Number: gradio 6 shows and sends 0 where there is none.
+    return gr.Textbox(label=label, placeholder=MISSING, **options)

@@ -1,10 +1,13 @@
-"""Take pictures of TensorBoard's pages: `python scripts/maintain/screenshots.py runs`.
+"""Take the README's pictures of pages: `python scripts/maintain/screenshots.py [runs]`.
 
-They are the README's, out of a folder of runs that `--inspect full` has written.
+The page on which a network is tried; and TensorBoard's, out of a folder of runs that `--inspect
+full` has written.
 """
 
 import argparse
 import io
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +28,7 @@ PICTURES = {
     ),
     "tensorboard_projector": ("projector", ("Points: 1000",), (1280, 900)),
 }
+ROOT = Path(__file__).parents[2]
 COLOURS = 256
 MOST_BYTES = 200_000
 # Pictures are shown small unless this is ticked; its element is deep in shadow roots.
@@ -41,25 +45,51 @@ TICK_ACTUAL_SIZE = """
 
 
 def main(argv: list[str]) -> None:
-    """Start TensorBoard on a folder of runs and take the pictures."""
+    """Take the page's picture, and with a folder of runs those of TensorBoard."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, help="folder of runs that --inspect full has written")
+    parser.add_argument(
+        "runs", type=Path, nargs="?", help="folder of runs that --inspect full has written"
+    )
     parser.add_argument("--out", type=Path, default=Path(".github"), help="where to put them")
     chosen = parser.parse_args(argv)
-    if not list(chosen.runs.rglob("projector_config.pbtxt")):
+    if chosen.runs is None:
+        demo(chosen.out / "demo.png")
+    else:
+        tensorboard(chosen.runs, chosen.out)
+
+
+def demo(path: Path) -> None:
+    """Draw a seven on the page of `conv_net.tuned`, and take its picture."""
+    command = [sys.executable, ROOT / "scripts/demo.py", "--weights", "conv_net.tuned"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        with chromium(1200, 960) as browser:
+            browser.open(server.stdout.readline().split()[0])
+            browser.wait_for("Draw", "Probabilities")
+            time.sleep(2)
+            browser.stroke("#pad canvas", (-50, -80), (50, -80), (0, 80))
+            browser.wait_for("100%")
+            time.sleep(5)  # the pictures below say nowhere that they are ready
+            save(browser.screenshot(), path)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+
+
+def tensorboard(runs: Path, out: Path) -> None:
+    """Start TensorBoard on a folder of runs and take the pictures of its pages."""
+    if not list(runs.rglob("projector_config.pbtxt")):
         raise UserError(
-            f"There is no run with a projector under '{chosen.runs}'. Make one: "
+            f"There is no run with a projector under '{runs}'. Make one: "
             "python scripts/fit.py --model fashion_ffnn --inspect full"
         )
-    server = TensorBoard(chosen.runs)
+    server = TensorBoard(runs)
     try:
         while server.url is None and server.is_running:
             time.sleep(0.1)
         for name, (page, ready, (width, height)) in PICTURES.items():
             with chromium(width, height) as browser:
-                path = chosen.out / f"{name}.png"
-                take(browser, f"{server.url}#{page}", ready, path)
-                print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+                take(browser, f"{server.url}#{page}", ready, out / f"{name}.png")
     finally:
         server.stop()
 
@@ -70,16 +100,22 @@ def take(browser: Browser, url: str, ready: tuple[str, ...], path: Path) -> None
     browser.wait_for(*ready)
     browser.run(TICK_ACTUAL_SIZE)
     time.sleep(5)  # what is drawn, not written, says nowhere that it is ready
-    picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
+    save(browser.screenshot(), path)
+
+
+def save(screenshot: bytes, path: Path) -> None:
+    """Save a picture in as few colours as its size asks for."""
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    path.parent.mkdir(parents=True, exist_ok=True)
     colours = COLOURS
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             path, optimize=True
         )
         if path.stat().st_size < MOST_BYTES or colours <= 8:
-            return
+            break
         colours //= 2
+    print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
