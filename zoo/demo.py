@@ -45,19 +45,20 @@ class Shares(dict[str, float]):
     is_unknown = False
 
 
-class SharesLabel(gr.Label):
-    """Probabilities under the likeliest class as a title, or under `unknown`."""
+def shares_label() -> gr.Label:
+    """Return probabilities under the likeliest class as a title, or under `unknown`."""
+    label = gr.Label(label="Probabilities", elem_id="answer", num_top_classes=5)
+    plain = label.postprocess
 
-    def postprocess(self, value: Any) -> Any:
-        """Return what the page draws."""
-        drawn = super().postprocess(value)
+    def postprocess(value: Any) -> Any:
+        drawn = plain(value)
         if isinstance(value, Shares) and value.is_unknown:
             drawn.label = UNKNOWN
         return drawn
 
-    def get_block_name(self) -> str:
-        """Return the name of the part of the page that draws it."""
-        return "label"
+    # No subclass: gradio would write a `demo.pyi` beside this file at every import.
+    label.postprocess = postprocess
+    return label
 
 
 class Page:
@@ -109,7 +110,7 @@ class Page:
     def _output(self) -> Any:
         if self.is_regression:
             return gr.Textbox(label="Prediction", elem_id="answer", interactive=False)
-        return SharesLabel(label="Probabilities", elem_id="answer", num_top_classes=5)
+        return shares_label()
 
     # Images
 
@@ -253,7 +254,9 @@ class Page:
                 return None
             ids = token_ids([words], described["vocabulary"], length)
             support = explain(self.model, ids)[0, : len(words)]
-            return list(zip(words, (support / support.abs().max()).tolist(), strict=True))
+            return list(
+                zip(words, (support / support.abs().max().clamp(min=1e-9)).tolist(), strict=True)
+            )
 
         marked = gr.HighlightedText(label=WHY, elem_id="why", show_legend=True, render=False)
         self._form([gr.Textbox(label="Text", lines=4, elem_id="field-0")], answer, why, marked)

@@ -167,6 +167,16 @@ def test_numbers_are_for_gates_and_fizzbuzz() -> None:
 # Without a browser
 
 
+def test_what_is_none_of_the_classes_is_unknown() -> None:
+    from zoo.demo import Shares, shares_label
+
+    shares = Shares({"1": 0.25, "7": 0.75})
+    assert shares_label().postprocess(shares).label == "7"
+    shares.is_unknown = True
+    assert shares_label().postprocess(shares).label == "unknown"
+    assert not (ROOT / "zoo/demo.pyi").exists(), "gradio writes one for a class of its own kind"
+
+
 def test_a_picture_is_cut_out_and_put_in_the_middle() -> None:
     from zoo.demo import Page
 
