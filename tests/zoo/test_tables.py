@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from zoo.tables import ONE_HOT_UP_TO, TablePreprocessing, embedding_width
+from zoo.preprocessing.tables import ONE_HOT_UP_TO, TablePreprocessing, embedding_width
 
 NAN = math.nan
 
