@@ -51,6 +51,8 @@ class Card:
             to each split: `nll` and `ece` (15 bins of equal mass), before and after, and the share
             of its examples that are `known`; in `auroc` how well these are told from inputs of
             other kinds.
+        decision: Of a table's network how a probability becomes a class, or how wide an interval
+            is, and what that does to each split (`zoo.decisions`).
         seed: The seed of these weights.
         epochs: Epochs trained.
         kept_epoch: The epoch, from 1, whose weights these are.
@@ -79,6 +81,7 @@ class Card:
     precision: str = "32-true"
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     kept_epoch: int | None = None

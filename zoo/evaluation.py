@@ -266,7 +266,9 @@ def score(
     if model.spec.task == "regression":
         return metrics, None
     predicted, target = (part.cpu() for part in seen.found)
-    predicted = predicted.argmax(1) if predicted.ndim > 1 else (predicted > 0.5).long()
+    threshold = model.decision.threshold if model.decision else None
+    least = 0.5 if threshold is None else threshold
+    predicted = predicted.argmax(1) if predicted.ndim > 1 else (predicted >= least).long()
     count = len(model.class_names)
     pairs = torch.bincount(target * count + predicted, minlength=count * count)
     return metrics, pairs.reshape(count, count)

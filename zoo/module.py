@@ -173,7 +173,7 @@ class ZooModule(Network):
 
         What was fitted to the weights as they were is of no use for what they will be.
         """
-        self.calibration = None
+        self.calibration = self.decision = None
         self.train()
 
     def on_train_start(self) -> None:

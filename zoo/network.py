@@ -17,6 +17,7 @@ from zoo.building import check_arguments, describe_mismatch, sketch
 from zoo.calibration import Calibration
 from zoo.cards import Card
 from zoo.checkpoints import check_hparams
+from zoo.decisions import Decision
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.tasks import build_task
@@ -50,6 +51,8 @@ class Network(LightningModule):
         self.card: Card | None = None
         #: Fitted on validation data at the end of a training; weights carry it.
         self.calibration: Calibration | None = None
+        #: Likewise: from which probability on a class is taken, and how wide an interval is.
+        self.decision: Decision | None = None
         #: How the inputs of the last batch with targets were nested, if they were several.
         self._input_structure: Any = None
 
@@ -132,7 +135,7 @@ class Network(LightningModule):
         )
         device, dtype = self.device, next(self.parameters()).dtype
         self.head = self.make_head(spec.num_outputs).to(device, dtype)
-        self.calibration = None
+        self.calibration = self.decision = None
         self.target_mean = self.target_std = None
         self._set_spec(spec)
 
@@ -150,7 +153,7 @@ class Network(LightningModule):
         answer = self.task.predict(self.calibrated(outputs), self.class_names)
         if self.calibration is not None and self.calibration.familiarity is not None:
             answer["unknown"] = self.calibration.unknown(outputs)
-        return answer
+        return answer if self.decision is None else self.decision.applied(answer, self.class_names)
 
     def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Any]:
         """Return what a user reads of a batch.

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from zoo.calibration import sentence
 from zoo.cards import Card
 from zoo.console import by_split, duration, metrics_table
+from zoo.decisions import sentence as decision_sentence
 from zoo.module import ZooModule
 from zoo.run_folder import WEIGHTS
 
@@ -61,6 +62,7 @@ class Run:
         places = {
             "calibration": calibration
             and f"{sentence(calibration['temperature'], calibration[split])} ({split})",
+            "decision": self._decision(),
             "weights of": self.kept,
             "time": f"{duration(self.seconds)}, {epochs}",
             "checkpoint": self.checkpoint,
@@ -69,3 +71,11 @@ class Run:
         }
         lines = [f"{title:12} {place}" for title, place in places.items() if place]
         return "\n".join([table, "", *lines])
+
+    def _decision(self) -> str:
+        """Say from which probability on a class is taken, or how wide an interval is."""
+        found = self.card.decision if self.card else {}
+        if not found:
+            return ""
+        names = self.model.class_names
+        return decision_sentence(found, "test" if "test" in found else "val", (names or [""])[-1])

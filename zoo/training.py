@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import atomic_write, copy_file
 from datamodules.memory import InMemory, spec_of
-from zoo.after_training import fit_after_training, measure_calibration
+from zoo.after_training import fit_after_training, measure_calibration, measure_decision
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
@@ -328,6 +328,7 @@ class Training:
         return recipe
 
     def _save(self, run: Run, folder: Path) -> Card:
+        measured = [s for s in ("val", "test") if any(k.endswith(f"/{s}") for k in run.metrics)]
         return save_weights(
             self.model,
             folder / WEIGHTS,
@@ -339,9 +340,8 @@ class Training:
             dataset=dataset_of(self.data),
             split_sizes=self.split_sizes(),
             metrics={name: round(value, 6) for name, value in run.metrics.items()},
-            calibration=measure_calibration(
-                self.model, self.data, {key.partition("/")[2] for key in run.metrics}
-            ),
+            calibration=measure_calibration(self.model, self.data, measured),
+            decision=measure_decision(self.model, self.data, measured),
             precision=self.trainer.precision,
             seed=self.settings.config.seed_everything,
             epochs=self.epochs,

@@ -31,6 +31,7 @@ from zoo.cards import (
 )
 from zoo.checkpoints import DAMAGED
 from zoo.classes import class_in_data, trusting
+from zoo.decisions import Decision
 from zoo.errors import UserError
 from zoo.hub import is_hub_name
 from zoo.network import Network
@@ -38,7 +39,7 @@ from zoo.preprocessing import read_the_same
 
 #: What a network has that is fitted to its weights on validation data, by its attribute: how it is
 #: made of plain values, and what it gives as `plain()`. The tensors know nothing of it.
-FITTED = {"calibration": Calibration}
+FITTED: dict[str, Any] = {"calibration": Calibration, "decision": Decision}
 
 
 def save_weights(model: Network, path: str | Path, **described: Any) -> Card:

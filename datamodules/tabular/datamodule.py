@@ -95,6 +95,11 @@ class Tabular(TensorDataModule):
         select: `telling` reads, where columns outnumber training rows, only those that tell more of
             the target than chance, each by itself; `all` reads every one.
         class_weights: `balanced`, or one weight for each class in the loss.
+        costs: Of two classes, what a missed example of the positive one and a false alarm cost, as
+            `fn=10,fp=1`: the probability from which on it is predicted is the cheapest on
+            validation rows. Default: that of the highest F1.
+        interval: Of a regression, the share of true values that predicted intervals are to hold,
+            such as 0.9.
         cache: `auto` keeps tables over 16 MB of numbers in a memory-mapped cache on disk, `yes`
             every table, `no` none.
         cache_dir: Folder of the cache. Default: `lightning-zoo/tables` in the user's cache folder.
@@ -141,6 +146,8 @@ class Tabular(TensorDataModule):
         bins: int = 0,
         select: Literal["all", "telling"] = "all",
         class_weights: Literal["balanced"] | list[float] | None = None,
+        costs: str | dict[str, float] | None = None,
+        interval: float | None = None,
         cache: Literal["auto", "yes", "no"] = "auto",
         cache_dir: str | None = None,
         data_dir: str | None = None,
@@ -188,6 +195,9 @@ class Tabular(TensorDataModule):
         self.positive = None if positive is None else str(positive)
         self.val_size = val_size if val_split is None else val_split
         self.test_size = test_size if test_split is None else test_split
+        self.costs, self.interval = targets.read_costs(costs), interval
+        if interval is not None and not 0 < interval < 1:
+            raise UserError(f"--data.interval is a share between 0 and 1, not {interval:g}.")
         self.fit_options = {
             "scaling": scaling,
             "missing_indicators": missing_indicators,
@@ -263,6 +273,7 @@ class Tabular(TensorDataModule):
         target = self._target(table)
         self._task, self._class_names = target.task, target.class_names
         rows = self.rows = self._split(table, target)
+        targets.check_decision(target, self.costs, self.interval, len(rows["val"]))
         self.files, train = table.report.files, rows["train"]
         if self._expected is None:
             numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)

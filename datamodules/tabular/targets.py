@@ -1,5 +1,6 @@
 """What is predicted: the task, the classes and the targets, told from the target columns."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -254,3 +255,49 @@ def moments(target: Target, rows: np.ndarray) -> dict[str, Any]:
     values = target.values[rows].astype(np.float64)
     std = values.std(axis=0)
     return {"mean": values.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+
+
+def read_costs(costs: str | dict[str, float] | None) -> dict[str, float] | None:
+    """Return what a missed example (`fn`) and a false alarm (`fp`) cost.
+
+    Raises:
+        UserError: If it says something else.
+    """
+    if costs is None:
+        return None
+    try:
+        pairs = costs
+        if not isinstance(pairs, dict):
+            pairs = dict(part.split("=") for part in costs.replace(" ", "").split(","))
+        found = {str(name): float(value) for name, value in pairs.items()}
+    except (ValueError, TypeError):
+        found = {}
+    if sorted(found) != ["fn", "fp"] or not all(0 < value < 1e30 for value in found.values()):
+        raise UserError(
+            f"--data.costs {costs} does not say what a missed example and a false alarm cost, in "
+            "numbers above 0: fn=10,fp=1."
+        )
+    return found
+
+
+def check_decision(
+    target: Target, costs: dict[str, float] | None, interval: float | None, validated: int
+) -> None:
+    """See that costs or an interval fit what is predicted, and can be fitted.
+
+    Raises:
+        UserError: If they do not.
+    """
+    name = ", ".join(target.names)
+    if costs is not None and target.task != "binary":
+        raise UserError(f"--data.costs is for two classes; '{name}' is {target.task}.")
+    if interval is None:
+        return
+    if target.task != "regression":
+        raise UserError(f"--data.interval is for a regression; '{name}' is {target.task}.")
+    least = math.ceil(round(interval / (1 - interval), 9))
+    if validated < least:
+        raise UserError(
+            f"--data.interval {interval:g} needs {least} validation rows or more, not {validated}: "
+            "raise --data.val_size."
+        )

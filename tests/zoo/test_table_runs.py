@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from zoo import load_weights
+
 N = 400
 
 
@@ -56,3 +58,80 @@ def test_all_rows_train_if_asked_to(fit, run_cli, tmp_path):
     assert run_cli("predict", "--weights", run, "--input", "t.csv", "--output", "o").status == 0
     result = run_cli("evaluate", run)
     assert (result.status, "was trained without a test split" in result.err) == (2, True)
+
+
+# Decisions
+
+
+def test_of_rare_cases_the_threshold_is_that_of_the_best_f1(fit, run_cli, tmp_path):
+    rare = people(rare=0.06, rows=3000).drop(columns="value")
+    rare.loc[::7, "y"] = np.where(np.random.default_rng(1).random(429) < 0.06, "yes", "no")
+    out, run = fit(rare, "y")
+    decision = card_of(run)["decision"]
+    assert (decision["rule"], 0 < decision["threshold"] < 0.5) == ("f1", True)
+    assert decision["val"]["f1"][1] >= decision["val"]["f1"][0]
+    assert f"'yes' from probability {decision['threshold']:.4g} on (best F1); test: f1" in out
+    assert f"'yes' from probability {decision['threshold']:.4g} on" in run_cli("evaluate", run).out
+    # What predict writes, and what a program gets, is by the threshold that the weights carry.
+    assert run_cli("predict", "--weights", run, "--input", "t.csv", "--output", "o.csv").status == 0
+    table = pd.read_csv(tmp_path / "o.csv")
+    expected = np.where(table["probability_yes"] >= decision["threshold"] - 1e-6, "yes", "no")
+    assert (table["prediction"] == expected).mean() > 0.999
+    assert load_weights(run).predict(rare)["prediction"] == table["prediction"].tolist()
+    own = run_cli("evaluate", run, "--data", "t.csv").out
+    assert str((table["prediction"] == "yes")[table["y"] == "yes"].sum()) in own.split("yes")[-1]
+
+
+def test_costs_say_where_the_threshold_is(fit):
+    frame = people().drop(columns="value")
+    thresholds = {}
+    for fn, fp in ((10, 1), (1, 10)):
+        out, run = fit(frame, "y", "--data.costs", f"fn={fn},fp={fp}", name=f"c{fn}")
+        decision = card_of(run)["decision"]
+        assert decision["val"]["cost"][1] <= decision["val"]["cost"][0]
+        assert f"(costs fn={fn}, fp={fp}); test: mean cost" in out
+        thresholds[fn] = decision["threshold"]
+    assert thresholds[10] < thresholds[1]
+
+
+def test_without_validation_costs_are_weighed_as_honest_probabilities_ask(fit):
+    frame = people().drop(columns="value")
+    _, run = fit(frame, "y", "--data.val_size", 0, "--data.costs", "fn=3,fp=1")
+    assert card_of(run)["decision"]["threshold"] == 0.25
+    _, run = fit(frame, "y", "--data.val_size", 0, name="without")
+    assert card_of(run)["decision"] == {}
+
+
+def test_intervals_hold_as_many_as_they_say(fit, run_cli, tmp_path):
+    frame = people(rows=3000).drop(columns="y")
+    out, run = fit(frame, "value", "--data.interval", 0.9)
+    decision = card_of(run)["decision"]
+    (coverage,) = decision["test"]["coverage"]
+    assert coverage == pytest.approx(0.9, abs=0.04)
+    assert f"for 90%; {coverage:.1%} of test rows are inside" in out
+    assert f"{coverage:.1%} of test rows are inside" in run_cli("evaluate", run).out
+    assert run_cli("predict", "--weights", run, "--input", "t.csv", "--output", "o.csv").status == 0
+    table = pd.read_csv(tmp_path / "o.csv")
+    assert list(table.columns[-3:]) == ["prediction", "lower", "upper"]
+    assert table["value"].between(table["lower"], table["upper"]).mean() > 0.85
+    np.testing.assert_allclose(
+        table["upper"] - table["prediction"], decision["radius"][0], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "option", "value", "said"),
+    [
+        ("y", "costs", "fn=10", "does not say what a missed example"),
+        ("y", "costs", "fn=0,fp=1", "in numbers above 0"),
+        ("y", "interval", 0.9, "--data.interval is for a regression"),
+        ("value", "costs", "fn=2,fp=1", "--data.costs is for two classes"),
+        ("value", "interval", 90, "is a share between 0 and 1"),
+        ("value", "interval", 0.999, "needs 999 validation rows or more, not 60"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(run_cli, tmp_path, target, option, value, said):
+    people().to_csv(tmp_path / "t.csv", index=False)
+    data = ["--data.path", "t.csv", "--data.target", target, f"--data.{option}", value]
+    result = run_cli("fit", "--model", "tabular_mlp", *data)
+    assert (result.status, said in result.err) == (2, True), result.err

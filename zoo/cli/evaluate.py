@@ -72,10 +72,11 @@ def _apart(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
-    from zoo.after_training import measure_calibration
+    from zoo.after_training import measure_calibration, measure_decision
     from zoo.calibration import sentence
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
+    from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import compare, data_of, has_split, measure
     from zoo.weights import load_weights
 
@@ -93,14 +94,19 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
     recorded = by_split(card.metrics).get(split, {})
     print(f"{card.name} on {type(data).__name__} ({data.origin}), {split} split\n")
     print(metrics_table({"measured": measured, "card": recorded} if recorded else {"": measured}))
-    if found := measure_calibration(load_weights(path), data, [split]):
+    model = load_weights(path)
+    if found := measure_calibration(model, data, [split]):
         print(f"\n{sentence(found['temperature'], found[split])}")
+    if found := measure_decision(model, data, [split]):
+        print(f"\n{decision_sentence(found, split, (model.class_names or [''])[-1])}")
     if differences := compare(card, data, measured, recorded):
         print(f"\n{differences}")
 
 
 def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> None:
+    from zoo.after_training import measure_decision
     from zoo.console import metrics_table, quiet
+    from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import score
     from zoo.weights import load_weights
 
@@ -123,6 +129,8 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
         print(data.profile)
     metrics, confusion = score(model, data, split)
     print(f"\n{metrics_table({'all' if which == 'all of it' else split: metrics})}")
+    if decision := measure_decision(model, data, [split]):
+        print(f"\n{decision_sentence(decision, split, (model.class_names or [''])[-1])}")
     if confusion is not None:
         print(f"\n{_confusion_table(confusion, model.class_names)}")
 

@@ -285,6 +285,10 @@ def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "d
         several = len(names) > 1
         for name, column in zip(names, values.T, strict=True):
             columns[f"prediction_{name}" if several else "prediction"] = column.numpy()
+        for end in ("lower", "upper"):
+            if end in predicted:
+                for name, column in zip(names, predicted[end].T, strict=True):
+                    columns[f"{end}_{name}" if several else end] = column.numpy()
     return {_free(name, taken): column for name, column in columns.items()}
 
 
