@@ -1,11 +1,13 @@
 """Tables that are in no file of lines yet, written down as one: standard input and JSON lines."""
 
+import csv
 import functools
 import json
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -14,6 +16,7 @@ from datamodules.errors import UserError
 STANDARD_INPUT, COPY = "-", "standard-input"
 # So many bytes tell whether the first line is a JSON object; longer lines are none of a table.
 FIRST_LINE = 1 << 20
+_WORDS: dict[object, str] = {True: "true", False: "false"}
 _NESTED = (
     "is JSON lines, but '{}' holds lists or objects, and a table has one value in a cell: write "
     "what is in it as columns of its own, or leave it out"
@@ -90,37 +93,40 @@ def as_csv(path: Path, file: BinaryIO) -> Path:
     Raises:
         UserError: If a line is broken, or a column holds lists or objects.
     """
-    import polars as pl
-
     name = re.sub(r"\.(gz|zip|bz2|xz)$", "", path.name, flags=re.IGNORECASE)
-    plain, target = _new_file("copy.jsonl"), _new_file(name)
-    with plain.open("wb") as copy:
-        shutil.copyfileobj(file, copy)
-    try:
-        rows = pl.scan_ndjson(plain, infer_schema_length=None)
-        kinds = rows.collect_schema()
-        if nested := [name for name, kind in kinds.items() if kind.is_nested()]:
-            raise UserError(f"{path} {_NESTED.format(nested[0])}.")
-        rows.sink_csv(target)
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path} {_fault(plain) or f'is no JSON lines: {error}'}.") from error
-    finally:
-        plain.unlink()
+    rows, target = _new_file("rows.csv"), _new_file(name)
+    names: dict[str, int] = {}  # the columns' places, in the order in which they come
+    opened = functools.partial(open, encoding="utf-8", errors="replace", newline="")
+    with opened(rows, "w") as copy:
+        csv.writer(copy).writerows(_cells(path, file, names))
+    with opened(rows) as copy, opened(target, "w") as table:
+        writer = csv.writer(table)
+        writer.writerow(names)
+        writer.writerows(row + [""] * (len(names) - len(row)) for row in csv.reader(copy))
+    rows.unlink()
     return target
 
 
-def _fault(path: Path) -> str:
-    """Say which line is no object of single values; nothing if all of them are."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-            except ValueError as error:
-                return f"is JSON lines, but line {number} is broken ({error})"
-            if not isinstance(found, dict):
-                return f"is JSON lines, but line {number} is no object of names and values"
-            if nested := [k for k, v in found.items() if isinstance(v, (dict, list))]:
-                return _NESTED.format(nested[0])
-    return ""
+def _cells(path: Path, file: BinaryIO, names: dict[str, int]) -> Iterator[list[str]]:
+    """Yield each line's values as they are written, in the columns' places so far."""
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line.decode("utf-8-sig"), parse_int=str, parse_float=str)
+        except ValueError as error:
+            raise UserError(
+                f"{path} is JSON lines, but line {number} is broken ({error})."
+            ) from error
+        if not isinstance(found, dict):
+            raise UserError(
+                f"{path} is JSON lines, but line {number} is no object of names and values."
+            )
+        row = [""] * len(names)
+        for name, value in found.items():
+            if isinstance(value, (dict, list)):
+                raise UserError(f"{path} {_NESTED.format(name)}.")
+            if names.setdefault(name, len(names)) == len(row):
+                row.append("")
+            row[names[name]] = "" if value is None else _WORDS.get(value, str(value))
+        yield row

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from datamodules.errors import UserError
-from datamodules.tabular.columns import DATE_FORMATS
+from datamodules.tabular.columns import DATE_FORMATS, dates
 
 # So many random orders of groups are tried for one in which classes are held out in proportion.
 TRIES = 10
@@ -163,31 +164,20 @@ def in_time(column: str, codes: np.ndarray, values: list[str]) -> Units:
     Raises:
         UserError: If they are none.
     """
-    import polars as pl
-
-    texts = pl.Series(values, dtype=pl.String).str.strip_chars()
-    found = texts.cast(pl.Float64, strict=False)
+    texts = pd.Series(values, dtype=object).astype(str).str.strip()
+    found = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
     for form in DATE_FORMATS:
-        if not found.null_count():
+        if not np.isnan(found).any():
             break
-        # Two of the formats have a zone of their own; others are as they stand there.
-        kind = pl.Datetime("us", "UTC") if "%z" in form else pl.Datetime("us")
-        if form.startswith("%H"):
-            times = texts.str.to_time(form, strict=False).cast(pl.Int64)
-        elif "%H" in form or "%I" in form:
-            times = texts.str.strptime(kind, form, strict=False).cast(pl.Int64)
-        else:
-            whole = texts if "%d" in form else texts + form[2] + "01"
-            form = form if "%d" in form else f"{form}{form[2]}%d"
-            times = whole.str.to_date(form, strict=False).cast(pl.Int64)
-        if times.null_count() < found.null_count():
-            found = times
-    if found.null_count():
-        first = texts.filter(found.is_null())[0]
+        times = dates(texts, form).as_unit("us")
+        read = np.where(times.isna(), np.nan, times.asi8)
+        if np.isnan(read).sum() < np.isnan(found).sum():
+            found = read
+    if (unread := np.isnan(found)).any():
         raise UserError(
-            f"--data.time '{column}' holds '{first}', which is no time as its other values are: "
-            "name a column of dates, times or numbers, written in one way."
+            f"--data.time '{column}' holds '{texts[unread].iloc[0]}', which is no time as its "
+            "other values are: name a column of dates, times or numbers, written in one way."
         )
-    moments, ranks = np.unique(found.to_numpy(), return_inverse=True)
+    moments, ranks = np.unique(found, return_inverse=True)
     names = dict(zip(ranks.tolist(), values, strict=True))
     return Units(column, ranks[codes], True, [names[i] for i in range(len(moments))])

@@ -85,7 +85,8 @@ def test_a_group_stays_on_one_side(table, folds):
 
 
 @pytest.mark.parametrize(
-    "form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%d %H:%M", "%b %d, %Y", "%j"]
+    "form",
+    ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%y", "%Y-%m-%d %H:%M", "%b %d, %Y", "%j"],
 )
 def test_the_last_rows_test(table, form):
     frame = customers(300).sort_values("day")[:300]
