@@ -20,7 +20,7 @@ from zoo.settings import Settings, as_options
 from zoo.training import Training
 
 #: How a recipe has a table read, whichever it is.
-READING = ("scaling", "missing_indicators", "bins", "select", "batch_size")
+READING = ("scaling", "missing_indicators", "bins", "select", "code_columns", "batch_size")
 
 
 def fit(

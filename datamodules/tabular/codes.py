@@ -10,6 +10,8 @@ from datamodules.tabular.store import Table
 from datamodules.tabular.targets import Target
 
 MOST_ROWS, LEAST_ROWS = 20_000, 200
+# As many of a column get an embedding of their own.
+MOST_VALUES = 2_000
 # Fewer values than these are read well enough as numbers; codes come back, so many times at least.
 LEAST_VALUES, LEAST_REPEATS = 8, 3
 # So much better than its neighbours' targets must a value's own be, and so many standard errors.
@@ -22,8 +24,8 @@ _CODE_NAME = re.compile(
 )
 
 
-def hint(table: Table, target: Target, train: np.ndarray, used: set[str]) -> list[str]:
-    """Return a sentence that names the columns of numbers which may be codes; nothing if none.
+def find(table: Table, target: Target, train: np.ndarray, used: set[str]) -> list[str]:
+    """Return the names of the columns of numbers which may be codes.
 
     A column is one by its name, or because a value's own rows tell the target of other rows of the
     same value clearly better than the rows of the next values do: of a quantity they do not.
@@ -52,6 +54,11 @@ def hint(table: Table, target: Target, train: np.ndarray, used: set[str]) -> lis
         named = bool(_CODE_NAME.search(name) or _CODE_NAME.search(name.lower()))
         if named or _tells_by_itself(values[there], truth[there], first[there]):
             found.append(name)
+    return found
+
+
+def hint(found: list[str]) -> list[str]:
+    """Return a sentence that names columns which may be codes; nothing if there are none."""
     if not found:
         return []
     names = ", ".join(f"'{name}'" for name in found)
@@ -59,6 +66,15 @@ def hint(table: Table, target: Target, train: np.ndarray, used: set[str]) -> lis
         f"{names}: whole numbers that may be codes, of places or things, rather than quantities; "
         f"if so, --data.categorical '[{', '.join(found)}]' reads them as categories"
     ]
+
+
+def values(table: Table, name: str, train: np.ndarray) -> list[float]:
+    """Return what a column of codes holds twice or more in the training rows, ascending."""
+    feature = list(table.numeric).index(name)
+    cells = np.concatenate([block[:, feature] for block in blocks(table.rows, train)])
+    found, counts = np.unique(cells[~np.isnan(cells)], return_counts=True)
+    frequent = np.argsort(-counts, kind="stable")[:MOST_VALUES]
+    return sorted(float(found[i]) for i in frequent if counts[i] > 1)
 
 
 def _truth(target: Target, rows: np.ndarray) -> np.ndarray:

@@ -94,6 +94,8 @@ class Tabular(TensorDataModule):
         bins: Also encode numbers piecewise linearly in so many quantile bins; 0 for not.
         select: `telling` reads, where columns outnumber training rows, only those that tell more of
             the target than chance, each by itself; `all` reads every one.
+        code_columns: What of whole numbers that look like codes (of places, say) is done besides
+            reading them as numbers: `embed` lets the network learn of each value, `hint` says so.
         class_weights: `balanced`, or one weight for each class in the loss.
         costs: Of two classes, what a missed example of the positive one and a false alarm cost, as
             `fn=10,fp=1`: the probability from which on it is predicted is the cheapest on
@@ -145,6 +147,7 @@ class Tabular(TensorDataModule):
         missing_indicators: bool | Literal["auto"] = "auto",
         bins: int = 0,
         select: Literal["all", "telling"] = "all",
+        code_columns: Literal["hint", "embed"] = "hint",
         class_weights: Literal["balanced"] | list[float] | None = None,
         costs: str | dict[str, float] | None = None,
         interval: float | None = None,
@@ -203,7 +206,7 @@ class Tabular(TensorDataModule):
             "missing_indicators": missing_indicators,
             "bins": bins,
         }
-        self.selects = select == "telling"
+        self.selects, self.embeds_codes = select == "telling", code_columns == "embed"
         self.cache, self.source = cache, source
         self.cache_dir = expand_home(cache_dir) if cache_dir else None
         self.data_dir, self.data_dir_named_by = data_folder(data_dir)
@@ -276,14 +279,7 @@ class Tabular(TensorDataModule):
         targets.check_decision(target, self.costs, self.interval, len(rows["val"]))
         self.files, train = table.report.files, rows["train"]
         if self._expected is None:
-            numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
-            if self.selects and len(keep) > len(train):
-                chosen = selection.most_telling(table, target, train, keep)
-                target.notes.append(selection.described(len(chosen), len(keep)))
-                entries = numeric + categorical
-                numeric = [entries[i] for i in chosen if i < len(numeric)]
-                categorical = [entries[i] for i in chosen[len(numeric) :]]
-                keep = [keep[i] for i in chosen]
+            numeric, categorical, keep = self._fit(table, target, train)
         else:
             known = self._expected.preprocessing
             numeric, categorical = known["numeric"], known["categorical"]
@@ -308,7 +304,8 @@ class Tabular(TensorDataModule):
         telling, notes = [], target.notes
         if self._expected is None:
             telling = leaks.giveaways(table, target, train, used)
-            notes = notes + codes.hint(table, target, train, used)
+            if not self.embeds_codes:
+                notes = notes + codes.hint(codes.find(table, target, train, used))
             notes = notes + duplicates.count(table, target, rows, keep)
         self._profile = profile.sections(
             table, name, self._preprocessing, self._task, balance, sizes, notes, telling
@@ -316,6 +313,25 @@ class Tabular(TensorDataModule):
         if table.mapped:
             store.release(table.targets)
         return {role: self._select(table, target, rows[role], keep) for role in sizes}
+
+    def _fit(
+        self, table: Table, target: targets.Target, train: np.ndarray
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[int]]:
+        """Return numeric and categorical entries, and the table's features that they describe."""
+        numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
+        if self.selects and len(keep) > len(train):
+            chosen = selection.most_telling(table, target, train, keep)
+            target.notes.append(selection.described(len(chosen), len(keep)))
+            entries = numeric + categorical
+            numeric = [entries[i] for i in chosen if i < len(numeric)]
+            categorical = [entries[i] for i in chosen[len(numeric) :]]
+            keep = [keep[i] for i in chosen]
+        if self.embeds_codes:
+            by_name = {entry["name"]: entry for entry in numeric}
+            for name in codes.find(table, target, train, set(by_name)):
+                by_name[name]["values"] = codes.values(table, name, train)
+                target.notes.append(f"'{name}' is read as a number and as codes of things")
+        return numeric, categorical, keep
 
     # Finding and reading
 

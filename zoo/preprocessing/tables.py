@@ -27,13 +27,36 @@ def embedding_width(values: int) -> int:
     return min(MAX_EMBEDDING, round(1.6 * values**0.56))
 
 
+class CodeEmbedding(nn.Module):
+    """A learnt row for each known value of numbers that are codes; zeros for any other.
+
+    Values are compared one by one, which every exporter knows, rather than looked up.
+
+    Shape: (N,) -> (N, width).
+    """
+
+    values: Tensor
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.width = embedding_width(len(values))
+        self.register_buffer("values", torch.tensor(values, dtype=torch.get_default_dtype()))
+        table = torch.randn(len(values), self.width) / math.sqrt(self.width)
+        self.weight = nn.Parameter(table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rows of values."""
+        return (x.unsqueeze(1) == self.values).to(self.weight.dtype) @ self.weight
+
+
 class TablePreprocessing(nn.Module):
     """Turns rows with missing values and category codes into the numbers a backbone reads.
 
     A numeric feature becomes `(x - mean) / std`, of its logarithm if it is skewed; where it is
     missing it becomes 0, the mean, with an indicator beside it if asked for. With `edges` it is
     followed by a piecewise linear code: how far it reaches through each of its quantile bins
-    (Gorishniy et al., 2022). A category becomes a row of a learnt table that has slots of their own
+    (Gorishniy et al., 2022). With `values`, as codes of places have, a learnt row for each of them
+    stands beside it. A category becomes a row of a learnt table that has slots of their own
     for missing and for unseen values.
 
     Shape: (N, numeric + categorical) float, NaN for missing, -1 for unseen -> (N, width) float.
@@ -70,6 +93,10 @@ class TablePreprocessing(nn.Module):
         width = self.num_numeric + len(self.indicators)
         width += self._build_bins([entry.get("edges") or [] for entry in numeric])
         width += self._build_embeddings(categorical)
+        self.code_features = [i for i, entry in enumerate(numeric) if entry.get("values")]
+        embeddings = [CodeEmbedding(numeric[i]["values"]) for i in self.code_features]
+        self.codes = nn.ModuleList(embeddings)
+        width += sum(embedding.width for embedding in embeddings)
         self.output_shape = (width,)
 
     def _indices(self, name: str, values: list[int]) -> None:
@@ -148,6 +175,7 @@ class TablePreprocessing(nn.Module):
             parts += self._numbers(x[:, : self.num_numeric])
         if self.embedding is not None:
             parts.append(self._categories(x[:, self.num_numeric :], self.embedding))
+        parts += [code(x[:, i]) for i, code in zip(self.code_features, self.codes, strict=True)]
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
     def _numbers(self, x: Tensor) -> list[Tensor]:
