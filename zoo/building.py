@@ -77,7 +77,8 @@ def sketch(
             "describes: that has many more layers."
         ) from error
     except DAMAGED as error:
-        if not getattr(network, "__module__", "").startswith("zoo."):
+        own = not getattr(network, "__module__", "").startswith("zoo.")
+        if own or getattr(network, "holds_others", False):
             return None
         raise UserError(f"{place} describes a network that cannot be made: {error}.") from error
 

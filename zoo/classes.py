@@ -171,6 +171,9 @@ def check_spec(spec: Any, kind: type | tuple[type, ...], find: Finder = class_at
     for group in ("init_args", "dict_kwargs"):
         for name, value in (spec.get(group) or {}).items():
             check_argument(value, found, name, find)
+    if find is not class_at and hasattr(found, "check_arguments_in_data"):
+        place = getattr(find, "keywords", {}).get("place", "The file")
+        found.check_arguments_in_data(spec.get("init_args") or {}, place)
     return found
 
 

@@ -227,6 +227,15 @@ class Network(LightningModule):
         """Return the arguments with which the same weights read images of another size."""
         return {}
 
+    @classmethod
+    def check_arguments_in_data(cls, arguments: Mapping[str, Any], place: str) -> None:
+        """Refuse arguments of a file that may be anybody's, where a network is made by a name.
+
+        Args:
+            arguments: Those of the file.
+            place: Where they stand, for the error.
+        """
+
     # Freezing
 
     def freeze(self, *patterns: str) -> Self:
@@ -318,6 +327,9 @@ class Network(LightningModule):
                 executed.
         """
         content = check_hparams(checkpoint_path)
+        hparams = content.get("hyper_parameters") or {}
+        given = {key: value for key, value in hparams.items() if key not in kwargs}
+        cls.check_arguments_in_data(given, f"The checkpoint '{checkpoint_path}'")
         options = {"weights_only": True, **kwargs}
         if options.get("strict", True):
             cls._check_fit(content, f"'{checkpoint_path}'", args, kwargs)

@@ -102,6 +102,7 @@ DOTTED = re.compile(r"(?<![\w./\\-])([^\W\d]\w*)(?:\.[^\W\d]\w*)+(?![\w./\\-])")
 # The settings that hold class paths; a `path: pyarrow.csv` names no module.
 _NAMING = {"class_path", "model", "data", "optimizer", "lr_scheduler", "augment"}
 _NAMING |= {"callbacks", "logger", "plugins", "strategy", "profiler", "accelerator"}
+_NAMING |= {"init_args.name"}  # of a Backbone, not the recipe's own
 
 
 def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
@@ -117,7 +118,7 @@ def may_name(content: Any, folder: Path | None = None, key: str = "") -> None:
             own_modules.name(DOTTED.findall(content), folder)
     elif isinstance(content, dict):
         for name, part in content.items():
-            may_name(part, folder, str(name))
+            may_name(part, folder, f"{key}.{name}" if key == "init_args" else str(name))
     elif isinstance(content, (list, tuple)):
         for part in content:
             may_name(part, folder, key)

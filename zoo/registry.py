@@ -38,6 +38,7 @@ def create_datamodule(
 
 def create_model(
     name: str,
+    /,
     pretrained: bool = False,
     *,
     classes: list[str] | None = None,

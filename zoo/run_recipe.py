@@ -156,6 +156,11 @@ def _recipe_of_card(weights: str) -> dict[str, Any]:
     """
     path = card_path(weights_path(weights))
     content = {**read_card(path).recipe, "weights": None}
+    model = content.get("model")
+    if isinstance(model, dict) and isinstance(model.get("init_args"), dict):
+        # Where the card's network was begun from is nothing to what begins with its own weights.
+        arguments = {k: v for k, v in model["init_args"].items() if k != "weights"}
+        content["model"] = {**model, "init_args": arguments}
     recipe = make_recipe(content)  # a class without arguments may be its path alone
     for key in CLASS_KEYS:
         if spec := getattr(recipe, key):

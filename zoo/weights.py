@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from datamodules.files import atomic_write
 from datamodules.memory import spec_of
@@ -138,6 +138,7 @@ def load_weights(
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
     with trusting(trust):
         network = class_in_data(class_path, Network, f"'{path}'")
+        network.check_arguments_in_data(arguments, f"'{path}'")
     check_arguments(network, arguments, f"'{path}'")
     wanted = {**arguments, **overrides}
     if sketched := sketch(network, spec, wanted, len(state), f"'{path}'"):
@@ -269,13 +270,26 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     return model.eval(), f"weights of {name}: backbone {head}{adapted}"
 
 
+def adapt_channels(weight: Tensor, channels: int, new: int) -> Tensor:
+    """Return weights (out, channels, ...) for other channels, as timm's `in_chans` does.
+
+    For one channel they are summed over the old ones, for several they are repeated and scaled, so
+    that a grey image gives the same numbers as before.
+
+    Returns:
+        (out, new, rest).
+    """
+    by_channel = weight.reshape(len(weight), channels, -1)
+    if new == 1:
+        return by_channel.sum(1, keepdim=True)
+    repeats = -(-new // channels)
+    return by_channel.repeat(1, repeats, 1)[:, :new] * (channels / new)
+
+
 def _adapt_to_images(
     loaded: dict[str, Any], own: dict[str, Any], source: Sequence[int], shape: Sequence[int]
 ) -> str:
     """Let the first layer read another number of channels, and say what is read otherwise.
-
-    The rule is timm's for `in_chans`: for one channel the weights are summed over the old ones,
-    for several they are repeated and scaled, so that a grey image gives the same numbers as before.
 
     Args:
         loaded: The tensors of a file; its first layer's is replaced.
@@ -293,12 +307,7 @@ def _adapt_to_images(
             weight, wanted = loaded[name], own.get(name)
             if wanted is None or wanted.ndim < 2 or weight.shape == wanted.shape:
                 continue
-            by_channel = weight.reshape(len(weight), old, -1)
-            if new == 1:
-                by_channel = by_channel.sum(1, keepdim=True)
-            else:
-                repeats = -(-new // old)
-                by_channel = by_channel.repeat(1, repeats, 1)[:, :new] * (old / new)
+            by_channel = adapt_channels(weight, old, new)
             if by_channel.numel() == wanted.numel():
                 loaded[name] = by_channel.reshape(wanted.shape)
                 said = f", first layer adapted from {old} to {new} channels"

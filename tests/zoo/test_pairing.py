@@ -21,6 +21,7 @@ NETWORKS = {
     "sequential_sigmoid": {},
     "mnist_lt3_ann": {},
     "conv_net": {"channels": [4, 8]},
+    "backbone": {"name": "shufflenet_v2_x0_5"},
     "mnist_rnn": {"hidden_dim": 32},
     "mnist_lstm": {"hidden_dim": 32},
     "mnist_lstm_cell": {"hidden_dim": 32},
@@ -43,6 +44,7 @@ NUMBERS = {"xor", "fizzbuzz", "blobs", "csv"}
 READS = {
     **dict.fromkeys(("tabular_net", "tabular_ensemble"), NUMBERS),
     "conv_net": IMAGES,
+    "backbone": IMAGES,
     **dict.fromkeys(("mnist_rnn", "mnist_lstm", "mnist_lstm_cell", "sentiment_bilstm"), SEQUENCES),
 }
 
@@ -83,7 +85,7 @@ def test_it_learns_or_is_refused(name: str, data_name: str, folder: Path) -> Non
         with pytest.raises(zoo.UserError) as refusal:
             zoo.create_model(name, datamodule=datamodule, **arguments)
         sentence = str(refusal.value)
-        kind = "images" if name == "conv_net" else "sequences"
+        kind = "images" if READS[name] == IMAGES else "sequences"
         kind = "tables, or vectors of numbers" if name.startswith("tabular") else kind
         assert f" reads {kind}" in sentence
         assert "\n" not in sentence

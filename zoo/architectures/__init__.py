@@ -6,6 +6,7 @@ from typing import Any
 _HOMES = {
     "FeedForward": "feedforward",
     "ConvNet": "convolutional",
+    "Backbone": "backbone",
     "Recurrent": "recurrent",
     "LSTMCellNet": "recurrent",
     "TabularNet": "tabular",
