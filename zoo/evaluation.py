@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from datamodules import TensorDataModule
 from datamodules.base import EVALUATION_BATCH_SIZE
 from datamodules.batches import TensorBatches, take
 from datamodules.memory import InMemory
+from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card, card_path, read_card
 from zoo.classes import class_in_data, instantiate
 from zoo.errors import UserError
@@ -237,7 +239,11 @@ def data_changes(card: Card, data: TensorDataModule) -> list[str]:
 
 
 def score(
-    model: ZooModule, data: TensorDataModule, split: str
+    model: ZooModule,
+    data: TensorDataModule,
+    split: str,
+    logger: TensorBoardLogger | None = None,
+    inspect: str = "basic",
 ) -> tuple[dict[str, float], torch.Tensor | None]:
     """Measure a network on a split of data that follow it.
 
@@ -245,6 +251,8 @@ def score(
         model: The network, with the loss that it learnt by.
         data: The data, read as the network does.
         split: Which split.
+        logger: Where to show the confusion, and what went wrong; nowhere if None.
+        inspect: How much of that, as `--inspect` takes it.
 
     Returns:
         The metrics by name, and how often each class (row) was taken for each (column); no such
@@ -255,13 +263,13 @@ def score(
     seen = _Predictions()
     trainer = pl.Trainer(
         accelerator="auto",
-        logger=False,
-        callbacks=[seen],
+        logger=logger or False,
+        callbacks=[seen, *(tensorboard_panels(inspect) if logger else ())],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    measured = trainer.test(model, dataloaders=batches, verbose=False)[0]
+    measured = trainer.test(model, datamodule=_Held(batches), verbose=False)[0]
     metrics = {name.removesuffix("/test"): value for name, value in measured.items()}
     if model.spec.task == "regression":
         return metrics, None
@@ -272,6 +280,17 @@ def score(
     count = len(model.class_names)
     pairs = torch.bincount(target * count + predicted, minlength=count * count)
     return metrics, pairs.reshape(count, count)
+
+
+class _Held(pl.LightningDataModule):
+    """Examples as the test split, which panels find there."""
+
+    def __init__(self, batches: TensorBatches) -> None:
+        super().__init__()
+        self.batches, self.splits = batches, {"test": (batches.x, batches.y)}
+
+    def test_dataloader(self) -> TensorBatches:
+        return self.batches
 
 
 class _Predictions(pl.Callback):

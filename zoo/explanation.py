@@ -4,15 +4,13 @@ Occlusion (Zeiler and Fergus, 2014, arXiv 1311.2901) asks nothing of a network b
 it explains every architecture, a stranger's backbone too.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from datamodules.text import PADDING, UNKNOWN
+from datamodules.text import PADDING, UNKNOWN, tokenize
 from zoo.errors import UserError
 from zoo.network import Network
 
@@ -155,7 +153,12 @@ def overlaid(image: Tensor, heat: Tensor, side: int = 224) -> Image.Image:
     return Image.fromarray((mixed * 255).round().numpy().astype(np.uint8))
 
 
-def words(text: list[str], support: Any) -> list[tuple[str, float]]:
-    """Return the words of a sentence with what `explain` says of them, the strongest first."""
-    pairs = zip(text, (float(value) for value in support), strict=False)
+def words(sentence: str, support: Tensor) -> list[tuple[str, float]]:
+    """Return the words of a sentence with what supports its answer, the strongest first.
+
+    Args:
+        sentence: As the network was given it; its words beyond what that reads are left out.
+        support: (T,), as `explain` gives it.
+    """
+    pairs = zip(tokenize(sentence), support.tolist(), strict=False)
     return sorted(pairs, key=lambda pair: -abs(pair[1]))

@@ -50,7 +50,7 @@ from zoo.signals import Interrupted, received
 from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
 from zoo.training_mistakes import training_mistakes
-from zoo.weights import dataset_of, follow, load_backbone, save_weights
+from zoo.weights import dataset_of, follow, load_backbone, read_as_before, save_weights
 
 
 class Training:
@@ -89,6 +89,8 @@ class Training:
         pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
         try:
             self.data = data or settings.make_data()
+            if self.recipe.weights:
+                read_as_before(self.data, self.recipe.weights["source"])
             if hasattr(self.data, "splits"):
                 self.data.setup("fit")  # whether its images are real or drawn is known only now
             self.model = self._make_model()

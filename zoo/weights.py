@@ -196,6 +196,19 @@ def _renumbered(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {own_name: state[name] for own_name, name in zip(own_names, names, strict=True)}
 
 
+def read_as_before(data: LightningDataModule, path: str | Path) -> None:
+    """Tell pictures in files how weights read theirs, before they are decoded for the first time.
+
+    Args:
+        data: Any data; others than pictures in files are left alone.
+        path: A weights file, a run directory or a name of the zoo.
+    """
+    if hasattr(data, "read_like") and getattr(data, "_splits", None) is None:
+        spec = load_weights(path).spec
+        if spec.kind == "pixels":
+            data.read_like(spec)
+
+
 def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
     """Let data be read by the columns, words or sizes of weights that are to learn from them.
 

@@ -109,6 +109,7 @@ class ImageFiles(TensorDataModule):
         self._class_names: list[str] = []
         self._reader: ImageReader | None = None
         self._like: DataSpec | None = None
+        self._headers: list[Header] = []
         self._profile: list[str] = []
         self._checksums: dict[str, str] = {}
         #: The files of every split, in the order of its examples, and their numbers among all.
@@ -165,7 +166,11 @@ class ImageFiles(TensorDataModule):
         The classes stay those of the folder.
         """
         spec.require("pixels")
-        self._like, self._splits = spec, None
+        before, self._like = self._reader, spec
+        if self._splits is None or before is None:
+            return
+        if self._make_reader(self._headers) != before:  # else they need not be decoded again
+            self._splits = None
 
     def load_splits(self) -> dict[str, Split]:
         """Find the pictures, split them, and decode them at the network's size or their own."""
@@ -181,7 +186,8 @@ class ImageFiles(TensorDataModule):
                 f"'{self.path}' has one class only, '{names[0]}': a network has nothing to tell "
                 "apart."
             )
-        self._reader = self._make_reader([headers[i] for i in readable])
+        self._headers = [headers[i] for i in readable]
+        self._reader = self._make_reader(self._headers)
         codes = np.array([names.index(listing.labels[i]) for i in readable])
         rows = self._split(np.array([listing.roles[i] for i in readable]), codes, names)
         order = np.concatenate(list(rows.values()))

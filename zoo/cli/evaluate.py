@@ -34,6 +34,11 @@ def main(argv: list[str]) -> None:
         help="other data: images, csv, text, mnist, ... with --data.path and what else the data "
         "take; or a table's or folder's path",
     )
+    parser.add_argument(
+        "--inspect",
+        default="basic",
+        help="with --data, what TensorBoard shows of it below runs/evaluations: none, basic, full",
+    )
     parser.add_argument("--trust", action=Trust)
     parser.add_argument(
         "--split",
@@ -104,13 +109,17 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
 
 
 def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> None:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
     from zoo.after_training import measure_decision
+    from zoo.callbacks.tensorboard import tensorboard_panels
     from zoo.console import metrics_table, quiet
     from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import score
     from zoo.weights import load_weights
 
     quiet()
+    tensorboard_panels(chosen.inspect)  # a wrong name is told before anything is read
     model = load_weights(path)
     if chosen.data_dir:
         options = [*options, f"--data.data_dir={chosen.data_dir}"]
@@ -127,12 +136,24 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
     )
     if data.profile:
         print(data.profile)
-    metrics, confusion = score(model, data, split)
+    name = path.parent.parent.name + "-" + path.parent.name if path.stem == "weights" else path.stem
+    logger = None
+    if chosen.inspect != "none":
+        logger = TensorBoardLogger("runs/evaluations", name=name, default_hp_metric=False)
+    try:
+        metrics, confusion = score(model, data, split, logger, chosen.inspect)
+    except OSError as error:
+        raise UserError(
+            f"What TensorBoard shows cannot be written to runs/evaluations: {error.strerror}. "
+            "--inspect none leaves it out."
+        ) from error
     print(f"\n{metrics_table({'all' if which == 'all of it' else split: metrics})}")
     if decision := measure_decision(model, data, [split]):
         print(f"\n{decision_sentence(decision, split, (model.class_names or [''])[-1])}")
     if confusion is not None:
         print(f"\n{_confusion_table(confusion, model.class_names)}")
+    if logger:
+        print(f"\ntensorboard  tensorboard --logdir {logger.root_dir}")
 
 
 def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":

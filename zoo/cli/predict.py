@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from datamodules.tabular.reading import TableFile
+    from zoo.inputs import Inputs
     from zoo.network import Network
 
 # Rows at a time: 20,000 of 100 features are 8 MB.
 CHUNK = 20_000
+# Words of a sentence that are named as the reason of its answer.
+MOST_WORDS = 5
 # Pictures at a time.
 PICTURES = 1024
 
@@ -43,6 +46,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--output", help="where to write: .csv, .parquet or .json; - for CSV on standard output"
     )
+    parser.add_argument(
+        "--explain",
+        nargs="?",
+        const="explanations",
+        metavar="FOLDER",
+        help="what each answer rests on: pictures with it in red in FOLDER (explanations if not "
+        "said), the words of a sentence beside its answer",
+    )
     parser.add_argument("--separator", help="between two fields, if it is not found by itself")
     parser.add_argument("--header", choices=("auto", "first", "none"), default="auto")
     parser.add_argument("--encoding", help="such as latin-1, if it is not found by itself")
@@ -56,8 +67,10 @@ def main(argv: list[str]) -> None:
 
     model = load_weights(path)
     if model.spec.kind != "table":
-        predict_inputs(model, chosen.input, chosen.output)
+        predict_inputs(model, chosen.input, chosen.output, chosen.explain)
         return
+    if chosen.explain:
+        raise UserError("--explain is for pictures and for sentences, not for the rows of a table.")
     reading = {key: getattr(chosen, key) for key in ("separator", "header", "encoding", "decimal")}
     with _own_options():
         predict_tables(model, chosen.input, chosen.output or "-", **reading)
@@ -103,7 +116,9 @@ def predict_tables(model: "Network", inputs: list[str], output: str, **reading: 
         print(f"{count:,} rows{several} with predictions written to {output}", file=sys.stderr)
 
 
-def predict_inputs(model: "Network", inputs: list[str], output: str | None = None) -> None:
+def predict_inputs(
+    model: "Network", inputs: list[str], output: str | None = None, explain: str | None = None
+) -> None:
     """Predict on anything but a table, and show or write what came of it.
 
     What cannot be read is named when everything else is done.
@@ -112,6 +127,7 @@ def predict_inputs(model: "Network", inputs: list[str], output: str | None = Non
         model: The network, in evaluation mode.
         inputs: As `zoo.inputs.read_inputs` takes them.
         output: A file, `-` for CSV on standard output; a table for the terminal if None.
+        explain: A folder for pictures of what the answers rest on; nothing of that if None.
 
     Raises:
         UserError: If something could not be read.
@@ -126,12 +142,15 @@ def predict_inputs(model: "Network", inputs: list[str], output: str | None = Non
     with torch.inference_mode():
         outputs = torch.cat([model(part) for part in read.x.split(PICTURES)])
     predicted = model.answer(outputs)
+    reasons = _reasons(model, read, explain) if explain else None
     if output is None:
-        print(_shown(read.names, predicted, model.class_names))
+        print(_shown(read.names, predicted, model.class_names, reasons))
     else:
         import pandas as pd
 
         frame = pd.DataFrame({"input": read.names, **_columns(predicted, model, {"input"})})
+        if reasons:
+            frame[_free("because of", set(frame))] = reasons
         count = write_frame(frame, output)
         if output != "-":
             print(f"{count:,} predictions written to {output}", file=sys.stderr)
@@ -141,17 +160,50 @@ def predict_inputs(model: "Network", inputs: list[str], output: str | None = Non
         raise UserError(f"{len(read.problems)} of the inputs could not be read: {named}{more}")
 
 
-def _shown(names: list[str], predicted: dict[str, Any], classes: list[str]) -> str:
-    """Return a table for the terminal: class, probability and the two after it.
+def _reasons(model: "Network", read: "Inputs", folder: str) -> list[str]:
+    """Return what each answer rests on in a few words, and draw that of pictures into a folder."""
+    from tqdm import tqdm
+
+    from zoo.explanation import explain, overlaid, where, words
+
+    reasons = []
+    target = expand_home(folder)
+    for number, name in enumerate(tqdm(read.names, "explaining", disable=None, leave=False)):
+        example = read.x[number]
+        support = explain(model, example[None])[0]
+        if model.spec.kind == "tokens":
+            strongest = words(name, support)[:MOST_WORDS]
+            reasons.append(", ".join(f"{word} {value:+.1f}" for word, value in strongest))
+            continue
+        reasons.append(where(support))
+        plain = re.sub(r"[^\w.-]+", "_", name).strip("_.")[-150:]
+        file = target / f"{plain}.png"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            overlaid(example, support).save(file)
+        except OSError as error:
+            raise UserError(f"--explain {folder} cannot be written: {error.strerror}.") from error
+    if model.spec.kind != "tokens":
+        print(f"what they rest on, in red: {target}/*.png", file=sys.stderr)
+    return reasons
+
+
+def _shown(
+    names: list[str],
+    predicted: dict[str, Any],
+    classes: list[str],
+    reasons: list[str] | None = None,
+) -> str:
+    """Return a table for the terminal: class, probability and the two after it; then reasons.
 
     What is none of the classes is called unknown, and all three stand behind it.
     """
     from zoo.calibration import UNKNOWN
-    from zoo.console import table
 
     if "probabilities" not in predicted:
         values = [" ".join(f"{v:.6g}" for v in row) for row in predicted["prediction"].tolist()]
-        return table(list(zip(names, values, strict=True)), ["input", "prediction"])
+        rows = [list(pair) for pair in zip(names, values, strict=True)]
+        return _table(rows, ["input", "prediction"], reasons)
     shares, places = predicted["probabilities"].topk(min(3, len(classes)), dim=1)
     rows = []
     unknown = predicted["unknown"].tolist() if "unknown" in predicted else [False] * len(names)
@@ -161,7 +213,16 @@ def _shown(names: list[str], predicted: dict[str, Any], classes: list[str]) -> s
         cells = [UNKNOWN, ""] if is_unknown else [classes[best[0]], f"{best[1]:.3f}"]
         then = ", ".join(f"{classes[i]} {p:.3f}" for i, p in ([best] * is_unknown + rest))
         rows.append([name, *cells, then])
-    return table(rows, ["input", "class", "probability", "then"])
+    return _table(rows, ["input", "class", "probability", "then"], reasons)
+
+
+def _table(rows: list[list[str]], titles: list[str], reasons: list[str] | None) -> str:
+    from zoo.console import table
+
+    if reasons is None:
+        return table(rows, titles)
+    pairs = zip(rows, reasons, strict=True)
+    return table([[*row, reason] for row, reason in pairs], [*titles, "because of"])
 
 
 def write_frame(frame: "pd.DataFrame", output: str) -> int:

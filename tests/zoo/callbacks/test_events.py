@@ -29,10 +29,20 @@ CLASSIFIED = {
     "weights/first_layer",
 }
 IMAGES = {
-    "classifier": {*CLASSIFIED, "gallery/most_confidently_wrong", "batch/train"},
+    "classifier": {
+        *CLASSIFIED,
+        "gallery/most_confidently_wrong",
+        "batch/train",
+        "where_it_looked/test",
+    },
     "binary": {*CLASSIFIED, "decision/surface"},
     "regression": {"prediction/predicted_versus_true", "weights/first_layer"},
-    "recurrent": {*CLASSIFIED, "gallery/most_confidently_wrong", "batch/train"},
+    "recurrent": {
+        *CLASSIFIED,
+        "gallery/most_confidently_wrong",
+        "batch/train",
+        "where_it_looked/test",
+    },
 }
 KINDS = sorted(METRICS)
 

@@ -57,6 +57,7 @@ PANELS = (
     Panel("histograms", "full", "epoch", "layers.write_weights", times=20),
     Panel("histograms", "full", "epoch", "layers.write_dead_relus", times=20),
     Panel("projector", "full", "test", "projector.write_features"),
+    Panel("explanation", "full", "test", "explanation.draw_reasons", "classification"),
 )
 
 
