@@ -1,6 +1,7 @@
 """`evaluate`: measure saved weights again, or on the user's own labelled files."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import Trust
@@ -153,7 +154,7 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
     if confusion is not None:
         print(f"\n{_confusion_table(confusion, model.class_names)}")
     if logger:
-        print(f"\ntensorboard  tensorboard --logdir {logger.root_dir}")
+        print(f"what went wrong: tensorboard --logdir {logger.root_dir}", file=sys.stderr)
 
 
 def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":

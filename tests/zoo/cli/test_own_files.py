@@ -1,7 +1,6 @@
 """From a user's own files to a network, predictions and scores, as on the command line."""
 
 import io
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,19 @@ import pytest
 import torch
 from letters import write_letters
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import zoo
 from datamodules import MNIST, ImageFiles, TextCSV
 from zoo.architectures import ConvNet, FeedForward, Recurrent
 from zoo.weights import save_weights
+
+PLACES = ("top", "bottom", "left", "right", "middle", "particular")
+
+
+def pictures_in(logs: Path) -> set[str]:
+    """Return the tags of the pictures that TensorBoard shows."""
+    return set(EventAccumulator(str(logs)).Reload().Tags()["images"])
 
 
 @pytest.fixture
@@ -60,13 +67,79 @@ def test_pictures_to_a_network_to_predictions_and_scores(
     assert named_by_path.out == scored.out
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json"])
-def test_predictions_are_written(run_cli: Any, run: str, letters: Path, suffix: str) -> None:
-    out = f"out.{suffix}"
-    assert run_cli("predict", "--weights", run, "--input", letters, "--output", out).status == 0
-    frame = pd.read_csv(out) if suffix == "csv" else pd.DataFrame(json.loads(Path(out).read_text()))
-    assert list(frame.columns) == ["input", "prediction", "probability_A", "probability_B"]
-    assert len(frame) == 32
+def test_predictions_are_written(run_cli: Any, run: str, letters: Path) -> None:
+    frames = {}
+    for suffix in ("csv", "json", "parquet"):
+        out = f"out.{suffix}"
+        done = run_cli("predict", "--weights", run, "--input", letters, "--output", out)
+        assert done.status == 0, done.err
+        frames[suffix] = getattr(pd, f"read_{suffix}")(out)
+        assert f"32 predictions written to {out}" in done.err
+        pd.testing.assert_frame_equal(frames[suffix], frames["csv"], check_dtype=False)
+    columns = ["input", "prediction", "probability_A", "probability_B"]
+    assert list(frames["csv"].columns) == columns
+    assert len(frames["csv"]) == 32
+
+
+def test_what_answers_rest_on_is_drawn_and_said(run_cli: Any, run: str, letters: Path) -> None:
+    asked = ("predict", "--weights", run, "--input", letters / "A", "--explain")
+    result = run_cli(*asked, "reasons")
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[0].split()[-2:] == ["because", "of"]
+    assert all(line.split()[-1] in PLACES for line in result.out.splitlines()[1:])
+    drawn = sorted(Path("reasons").iterdir())
+    assert len(drawn) == 16
+    for file in drawn:
+        red, green, _ = Image.open(file).split()
+        assert np.asarray(red).astype(int).sum() > np.asarray(green).astype(int).sum()
+    assert run_cli(*asked, "--output", "out.csv").status == 0
+    assert len(list(Path("explanations").iterdir())) == 16
+    assert "because of" in pd.read_csv("out.csv")
+    numbers = run_cli("predict", "--weights", "fizzbuzz_net", "--input", "3", "--explain")
+    assert (numbers.status, "pictures and for sentences" in numbers.err) == (2, True)
+
+
+def test_what_went_wrong_is_in_tensorboard(run_cli: Any, run: str, letters: Path) -> None:
+    """The classes are exchanged, so that everything is wrong."""
+    for old, new in (("A", "x"), ("B", "A"), ("x", "B")):
+        (letters / old).rename(letters / new)
+    asked = ("evaluate", run, "--data", letters)
+    scored = run_cli(*asked)
+    assert scored.status == 0, scored.err
+    assert "what went wrong: tensorboard --logdir runs/evaluations/conv_net-version_0" in scored.err
+    (folder,) = Path("runs/evaluations/conv_net-version_0").iterdir()
+    found = pictures_in(folder)
+    wrong = {"confusion/counts", "confusion/share_of_true_class", "gallery/most_confidently_wrong"}
+    assert found == wrong
+    assert run_cli(*asked, "--inspect", "full,-projector").status == 0
+    (full,) = set(folder.parent.iterdir()) - {folder}
+    assert pictures_in(full) > {*wrong, "where_it_looked/test"}
+    assert run_cli(*asked, "--inspect", "none").status == 0
+    assert len(list(folder.parent.iterdir())) == 2
+    assert run_cli("models", "--runs", "runs").out.count("conv_net") == 1
+
+
+def test_pictures_are_decoded_once_also_where_weights_say_how(
+    run_cli: Any, letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datamodules.image_files import datamodule
+
+    decoded = []
+    original = datamodule.load_images
+
+    def load_images(files: Any, *arguments: Any) -> Any:
+        decoded.extend(files)
+        return original(files, *arguments)
+
+    monkeypatch.setattr(datamodule, "load_images", load_images)
+    own = ("--data", "images", "--data.path", letters, "--trainer.max_epochs", "1")
+    fitted = run_cli("fit", "--model", "conv_net", "--pretrained", *own)
+    assert fitted.status == 0, fitted.err
+    assert len(decoded) == len(set(decoded)) == 32
+    decoded.clear()
+    run = "runs/conv_net/version_0"
+    assert run_cli("evaluate", run, "--data", letters).status == 0
+    assert len(decoded) == 32
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(
