@@ -14,11 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
 from datamodules.folders import expand_home
 from datamodules.image_files.cropping import ImageReader
-from datamodules.image_files.decoding import UnreadableImageError, as_image, decode, read_bytes
+from datamodules.image_files.decoding import (
+    UnreadableImageError,
+    as_image,
+    decode,
+    read_bytes,
+    upright,
+)
 from datamodules.image_files.listing import find_pictures
 from datamodules.spec import KIND_NAMES, DataSpec
 from datamodules.text import token_ids, tokenize
@@ -113,6 +120,29 @@ def _pictures(spec: DataSpec, inputs: Sequence[str], standard_input: bytes) -> I
         parts = [part / 255 if part.dtype == torch.uint8 else part for part in parts]
     found.names, found.x = names, torch.cat(parts)
     return found
+
+
+def read_pictures(spec: DataSpec, pictures: Sequence[str | Path | Image.Image]) -> Tensor:
+    """Return pictures (N, channels, height, width) as a network reads them, a file or all of them.
+
+    Args:
+        spec: The network's.
+        pictures: Files, folders and globs, or pictures of Pillow's.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    reader, parts = ImageReader.of(spec), []
+    for picture in pictures:
+        if isinstance(picture, Image.Image):
+            pixels, _ = reader(upright(picture, "The picture"))
+            parts.append(torch.from_numpy(pixels)[None])
+            continue
+        found = _pictures(spec, [str(picture)], b"")
+        if found.problems:
+            raise UserError(found.problems[0])
+        parts.append(found.x)
+    return torch.cat(parts)
 
 
 def _pixels(reader: ImageReader, content: bytes, name: str) -> tuple[Tensor, str]:

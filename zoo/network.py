@@ -175,7 +175,8 @@ class Network(LightningModule):
 
         Args:
             data: Arrays or tensors (N, *input_shape); for a network of tables a DataFrame with its
-                columns, in any order, or what makes one; for one of texts, sentences.
+                columns, in any order, or what makes one; for one of texts, sentences; for one of
+                images also their files, and pictures of Pillow's of any size; numbers for FizzBuzz.
 
         Raises:
             UserError: If the network cannot read them.

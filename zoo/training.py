@@ -21,7 +21,7 @@ from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState
-from zoo.callbacks.progress import EpochLines, progress
+from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
@@ -125,7 +125,7 @@ class Training:
             options["limit_val_batches"] = 0
         if trainer_options.profiler is None:
             options["profiler"] = Unprofiled()
-        if isinstance(bar, EpochLines):
+        if not isinstance(bar, Progress):
             options["enable_progress_bar"] = False
         if self.folder:
             if trainer_options.enable_checkpointing is not False:

@@ -80,7 +80,11 @@ def decode(content: bytes, name: str) -> Image.Image:
     Raises:
         UnreadableImageError: If it cannot be decoded.
     """
-    image = open_header(content, name)
+    return upright(open_header(content, name), name)
+
+
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """Return an open picture, decoded as `decode` does it."""
     try:
         image.load()
         return _plain(ImageOps.exif_transpose(image))

@@ -85,6 +85,9 @@ class EpochLines(Callback):
 
 
 def progress() -> Callback:
-    """Return a bar for a terminal or a notebook, lines for anything else."""
-    in_notebook = "ipykernel" in sys.modules
-    return Progress() if sys.stderr.isatty() or in_notebook else EpochLines()
+    """Return a bar for a terminal, a bar and a curve for a notebook, lines for anything else."""
+    if "ipykernel" in sys.modules:
+        from zoo.callbacks.notebook import Curve
+
+        return Curve()
+    return Progress() if sys.stderr.isatty() else EpochLines()

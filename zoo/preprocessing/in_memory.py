@@ -1,10 +1,12 @@
 """Data in memory as the raw batch that a network reads: arrays, DataFrames, sentences."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
+from PIL import Image
 from torch import Tensor
 
 from datamodules.spec import KIND_NAMES, DataSpec
@@ -15,7 +17,8 @@ def as_batch(data: Any, spec: DataSpec) -> Any:
     """Return data in memory as the raw batch that a network reads.
 
     Args:
-        data: Arrays or tensors (N, *input_shape), a DataFrame or sentences.
+        data: Arrays or tensors (N, *input_shape), a DataFrame or sentences; pictures of Pillow's or
+            their files; the numbers of FizzBuzz.
         spec: What the network reads.
 
     Raises:
@@ -33,6 +36,16 @@ def as_batch(data: Any, spec: DataSpec) -> Any:
             raise UserError("The network reads sentences: a list of str.")
         words = [tokenize(sentence) for sentence in sentences]
         return token_ids(words, described["vocabulary"], shape[0])
+    if spec.kind == "pixels" and not is_array:
+        from zoo.inputs import read_pictures
+
+        pictures = list(data) if isinstance(data, (list, tuple)) else [data]
+        if pictures and all(isinstance(p, (str, Path, Image.Image)) for p in pictures):
+            return read_pictures(spec, pictures)
+    if "binary_digits" in described and np.ndim(data) < 2:
+        from zoo.inputs import read_inputs
+
+        return read_inputs(spec, [str(number) for number in np.atleast_1d(data).tolist()]).x
     if not isinstance(shape, tuple):
         return apply_to_collection(data, np.ndarray, torch.from_numpy)
     try:
@@ -47,6 +60,8 @@ def as_batch(data: Any, spec: DataSpec) -> Any:
             f"in all; these data have {tuple(x.shape)}."
         )
     if spec.kind == "pixels" and not x.is_floating_point():
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) > 255):
+            raise UserError(f"Images as whole numbers are from 0 to 255, not {int(x.max())}.")
         return x.to(torch.uint8)  # bytes, however wide they came
     return x.to(torch.get_default_dtype()) if x.dtype == torch.float64 else x
 
