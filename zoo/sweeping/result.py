@@ -156,6 +156,7 @@ def draw(plan: Plan, trials: Sequence[Any]) -> Path | None:
             axes.set_xticks(range(len(r.values)), r.values, rotation=30)
         elif min(places) > 0 and max(places) / min(places) >= 20:
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter("")  # over two decades they would overlap
         axes.scatter(places, scores, s=22, color=GREY)
         axes.scatter(places[:1], scores[:1], s=70, color="#d93025", zorder=3, label="best")
         axes.set_xlabel(r.name)

@@ -267,7 +267,7 @@ LONG = (*LONG, "--trainer.check_val_every_n_epoch", "1", "--grid", "lr=1e-1,1e-2
 
 
 def wait_for(pattern: str) -> Path:
-    for _ in range(600):
+    for _ in range(1800):  # on a busy machine, workers take a minute to start
         if found := list(Path().glob(pattern)):
             return found[0]
         time.sleep(0.1)
