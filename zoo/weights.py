@@ -36,6 +36,7 @@ from zoo.errors import UserError
 from zoo.hub import is_hub_name
 from zoo.network import Network
 from zoo.preprocessing import read_the_same
+from zoo.vocabularies import with_new_categories
 
 #: What a network has that is fitted to its weights on validation data, by its attribute: how it is
 #: made of plain values, and what it gives as `plain()`. The tensors know nothing of it.
@@ -212,7 +213,7 @@ def read_as_before(data: LightningDataModule, path: str | Path) -> None:
 def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
     """Let data be read by the columns, words or sizes of weights that are to learn from them.
 
-    The classes stay those of the data.
+    The classes stay those of the data, and a table's categories that the weights lack get slots.
 
     Returns:
         What a network for these data must know.
@@ -224,6 +225,8 @@ def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
     if hasattr(data, "read_like"):  # pictures in files: at the size of the weights, for one
         data.read_like(source.spec)
         return data.spec
+    if read["kind"] == "table":
+        source, _ = with_new_categories(source, spec.preprocessing)
     if read["kind"] in ("table", "tokens"):
         if (source.spec.task, source.class_names) != (spec.task, spec.names):
             outputs = len(spec.names) or spec.num_outputs
@@ -254,7 +257,14 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     name = weights_path(path).stem if named else str(path)
     arguments = {key: value for key, value in source.hparams.items() if key != "spec"}
     _require_same_structure(name, arguments, overrides)
-    same_input = read_the_same(source.spec.preprocessing, spec.preprocessing)
+    grown, added = source, list[str]()
+    if spec.kind == source.spec.kind == "table":
+        grown, added = with_new_categories(source, spec.preprocessing)
+    # What is predicted is the head's matter.
+    read = [{**s.preprocessing, "target": None} for s in (grown.spec, spec)]
+    same_input = read_the_same(*read)
+    if same_input and spec.kind == "table":
+        source, spec = grown, _in_the_same_units(spec, source.spec)
     if same_input:  # pixels are then scaled as the weights are used to
         target = {k: v for k, v in spec.preprocessing.items() if k == "target"}
         kept = {k: v for k, v in source.spec.preprocessing.items() if k != "target"}
@@ -280,6 +290,9 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     model.load_state_dict({**rest, **loaded})
     classes = ", ".join(model.class_names) or f"{model.num_outputs} outputs"
     head = "and head" if same_head else f"with a new head for {classes}"
+    if added and same_input:
+        more = ", ..." if len(added) > 3 else ""
+        adapted = f"; slots for {len(added)} new categories: {', '.join(added[:3])}{more}"
     return model.eval(), f"weights of {name}: backbone {head}{adapted}"
 
 
@@ -297,6 +310,18 @@ def adapt_channels(weight: Tensor, channels: int, new: int) -> Tensor:
         return by_channel.sum(1, keepdim=True)
     repeats = -(-new // channels)
     return by_channel.repeat(1, repeats, 1)[:, :new] * (channels / new)
+
+
+def _in_the_same_units(spec: DataSpec, source: DataSpec) -> DataSpec:
+    """Return a spec with the scale of the weights' targets, if the same ones are predicted.
+
+    Of another file of one table the mean is a little different: no reason for a new head.
+    """
+    own, known = (s.preprocessing.get("target", {}) for s in (spec, source))
+    same = spec.task == source.task == "regression" and own.get("names") == known.get("names")
+    if not (same and known.get("mean")):
+        return spec
+    return replace(spec, preprocessing={**spec.preprocessing, "target": known})
 
 
 def _adapt_to_images(

@@ -483,5 +483,5 @@ def test_evaluate_repeats_a_tables_figures(
     assert fit.status == 0, fit.err
     result = run_cli("evaluate", "runs/tabular_mlp/version_0")
     assert result.status == 0, result.err
-    measured, card = (line.split()[1:] for line in result.out.splitlines()[-2:])
-    assert measured == card
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line}
+    assert rows["measured"] == rows["card"]

@@ -135,3 +135,56 @@ def test_what_cannot_be_decided_is_refused(run_cli, tmp_path, target, option, va
     data = ["--data.path", "t.csv", "--data.target", target, f"--data.{option}", value]
     result = run_cli("fit", "--model", "tabular_mlp", *data)
     assert (result.status, said in result.err) == (2, True), result.err
+
+
+# Fine-tuning on another file
+
+
+def test_fine_tuning_takes_scales_along_and_gives_new_categories_slots(fit, run_cli, tmp_path):
+    rng = np.random.default_rng(1)
+    first = people(rows=1000).drop(columns="value")
+    first["city"] = rng.choice(["Rome", "Oslo"], 1000)
+    _, run = fit(first, "y", epochs=8)
+    before = load_weights(run)
+
+    # In Bern it is the other way round, which only a slot of its own can learn.
+    second = people(rows=1000).drop(columns="value")
+    second["city"] = rng.choice(["Rome", "Bern"], 1000)
+    other = {"yes": "no", "no": "yes"}
+    second["y"] = second["y"].where(second["city"] != "Bern", second["y"].map(other))
+    out, tuned = fit(second, "y", "--weights", run, name="tuned", epochs=15)
+    assert f"weights of {run}: backbone and head; slots for 1 new categories: city 'Bern'" in out
+    after = load_weights(tuned)
+    numeric = [m.spec.preprocessing["numeric"] for m in (before, after)]
+    assert numeric[0] == numeric[1]
+    assert after.spec.preprocessing["categorical"][0]["vocabulary"] == ["Oslo", "Rome", "Bern"]
+    predicted = np.array(after.predict(second)["prediction"])
+    hit = predicted == second["y"]
+    assert hit[second["city"] == "Bern"].mean() > 0.75
+    # It goes on from what it knew: at first it answers as before.
+    frame = second.assign(city="Oslo")
+    _, start = fit(second, "y", "--weights", run, "--optimizer.lr", 1e-12, name="at_first")
+    probabilities = [load_weights(r).eval()(_rows(r, frame)) for r in (run, start)]
+    np.testing.assert_allclose(*(p.detach().numpy() for p in probabilities), atol=1e-4)
+
+
+def _rows(run, frame):
+    from datamodules.tabular.encode import encode_frame
+
+    return encode_frame(frame, load_weights(run).spec.preprocessing)
+
+
+def test_a_fine_tuned_regression_keeps_its_head_and_units(fit):
+    frame = people(rows=1000).drop(columns="y")
+    _, run = fit(frame, "value")
+    out, tuned = fit(
+        frame[:500].assign(value=frame["value"] + 3), "value", "--weights", run, name="b"
+    )
+    assert "backbone and head" in out
+    assert load_weights(tuned).target_mean == load_weights(run).target_mean
+
+
+def test_pretrained_with_a_run_names_the_option_for_it(run_cli):
+    result = run_cli("fit", "--model", "water_potability", "--pretrained", "runs/x/version_0")
+    assert result.status == 2
+    assert "To start from others: --weights runs/x/version_0" in result.err

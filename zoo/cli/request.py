@@ -81,6 +81,13 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
     parser.error = _refuse  # type: ignore[method-assign,assignment]
     chosen, rest = parser.parse_known_args(argv)
+    if chosen.pretrained and "--pretrained" in argv:
+        after = "".join(argv[argv.index("--pretrained") + 1 :][:1])
+        if after in rest and not after.startswith("-"):
+            raise UserError(
+                "--pretrained has no value: it takes the zoo's own weights for the name. To start "
+                f"from others: --weights {after}."
+            )
     for option, value in vars(chosen).items():
         if value == [] != parser.get_default(option) or (isinstance(value, list) and [] in value):
             raise UserError(f"--{option} has no value: `--` is none.")  # argparse drops it

@@ -49,6 +49,19 @@ class CodeEmbedding(nn.Module):
         return (x.unsqueeze(1) == self.values).to(self.weight.dtype) @ self.weight
 
 
+def width_of(entry: dict[str, Any]) -> int:
+    """Return how many numbers stand for a category column, as its preprocessing describes it.
+
+    A one-hot code of a column with missing values has one more place, for them. A column that got
+    categories after its training keeps the width of before.
+    """
+    if "width" in entry:
+        return min(max(int(entry["width"]), 1), MAX_EMBEDDING)
+    values = len(entry["vocabulary"])
+    one_hot = values + bool(entry.get("missing", True))
+    return one_hot if values <= ONE_HOT_UP_TO else embedding_width(values)
+
+
 class TablePreprocessing(nn.Module):
     """Turns rows with missing values and category codes into the numbers a backbone reads.
 
@@ -137,12 +150,7 @@ class TablePreprocessing(nn.Module):
         if lowest < 0 or sum(highest_codes) > MOST_CODES:
             raise UserError(f"Codes of categories are from 0 to {MOST_CODES:,} in all.")
         sizes = [len(entry["vocabulary"]) for entry in categorical]
-        missing = [bool(entry.get("missing", True)) for entry in categorical]
-        # A one-hot code of a column with missing values has one more place, for them.
-        widths = [
-            n + m if n <= ONE_HOT_UP_TO else embedding_width(n)
-            for n, m in zip(sizes, missing, strict=True)
-        ]
+        widths = [width_of(entry) for entry in categorical]
         widest = max(widths, default=0)
         for i, entry in enumerate(categorical):
             codes = entry.get("codes") or list(range(sizes[i]))
