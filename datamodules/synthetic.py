@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from datamodules.augment import RandomDistortion
 
-__all__ = ["KINDS", "SIZES", "synthetic_images"]
+__all__ = ["KINDS", "LETTERS", "SIZES", "synthetic_images", "synthetic_letters"]
 
 KINDS = ("digits", "garments")
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # I and O are drawn as 1 and 0 are
 SIZES = {"train": 12_000, "test": 2_000}
 SIDE = 28
 SCALE = 4  # Pillow's polygons are not antialiased: all is drawn larger and averaged.
@@ -155,7 +156,7 @@ def synthetic_images(kind: str, split: str) -> tuple[Tensor, Tensor]:
     seed = 2 * KINDS.index(kind) + list(SIZES).index(split)
     generator = Generator().manual_seed(seed)
     if kind == "digits":
-        finish, drawings = _ink, _digits()
+        finish, drawings = _ink, _characters("0123456789")
     else:
         finish, drawings = _cloth, _garments(Random(seed))
     index = torch.arange(SIZES[split]) % len(drawings)
@@ -165,11 +166,22 @@ def synthetic_images(kind: str, split: str) -> tuple[Tensor, Tensor]:
     return images, index * 10 // len(drawings)
 
 
-def _digits() -> Tensor:
-    """Each digit in each font: uint8 (200, 1, 28, 28)."""
+def synthetic_letters(count: int = 2_400) -> tuple[Tensor, Tensor]:
+    """Makes capital letters, drawn and bent as the digits are; every call gives the same ones.
+
+    Returns:
+        uint8 images (N, 1, 28, 28) and int64 places in `LETTERS` (N,).
+    """
+    generator = Generator().manual_seed(2 * len(KINDS))
+    index = torch.randint(len(LETTERS) * len(FONTS), (count,), generator=generator)
+    return _ink(_characters(LETTERS)[index], generator), index // len(FONTS)
+
+
+def _characters(characters: str) -> Tensor:
+    """Each character in each font: uint8 (characters * 20, 1, 28, 28)."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     fonts = [ImageFont.truetype(str(folder / f"{name}.ttf"), DIGIT_SIZE) for name in FONTS]
-    return torch.stack([_digit(str(digit), font) for digit in range(10) for font in fonts])
+    return torch.stack([_character(one, font) for one in characters for font in fonts])
 
 
 def _garments(rng: Random) -> Tensor:
@@ -177,11 +189,11 @@ def _garments(rng: Random) -> Tensor:
     return torch.stack([_garment(label, rng) for label in range(10) for _ in range(CUTS)])
 
 
-def _digit(digit: str, font: ImageFont.FreeTypeFont) -> Tensor:
+def _character(character: str, font: ImageFont.FreeTypeFont) -> Tensor:
     image = _canvas()
-    left, top, right, bottom = font.getbbox(digit)
+    left, top, right, bottom = font.getbbox(character)
     corner = ((image.width - left - right) / 2, (image.height - top - bottom) / 2)
-    ImageDraw.Draw(image).text(corner, digit, fill=255, font=font)
+    ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
     return _to_tensor(image)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from calibrate import calibrate
 from zoo.cards import Card, card_path, read_card, weights_path, write_card
 from zoo.cli import Trust, run_main
 from zoo.console import quiet
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
         golden = [[round(v, 5) for v in row] for row in model(model.example_input_array).tolist()]
     card = replace(cards[best], name=name, seeds=seeds, golden_logits=golden)
     write_card(card, card_path(target))
+    card = calibrate(target, data)
     for key, values in seeds.items():
         print(f"{key:14} {values['mean']:.4f} ± {values['std']:.4f}")
     print(f"{target}: seed {card.seed}, {monitored} {card.metrics[monitored]:.4f}")

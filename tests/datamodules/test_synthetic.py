@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.synthetic import KINDS, SIZES, synthetic_images
+from datamodules.synthetic import KINDS, LETTERS, SIZES, synthetic_images, synthetic_letters
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -129,3 +129,11 @@ def test_one_epoch_of_the_documented_network_learns_but_does_not_finish(splits):
     with torch.no_grad():
         accuracy = (network(x_test / 255).argmax(1) == y_test).float().mean().item()
     assert 0.7 < accuracy < 0.97
+
+
+def test_letters_are_of_all_kinds_and_the_same_every_time():
+    images, letters = synthetic_letters(500)
+
+    assert images.shape == (500, 1, 28, 28)
+    assert letters.unique().tolist() == list(range(len(LETTERS)))
+    assert torch.equal(images, synthetic_letters(500)[0])
