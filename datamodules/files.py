@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 
+class NotWrittenError(OSError):
+    """A file could not be written; under its name stands what stood there before."""
+
+
 @contextlib.contextmanager
 def atomic_write(
     path: str | Path,
@@ -30,21 +34,26 @@ def atomic_write(
         options: What `open` takes besides.
 
     Raises:
-        OSError: If it cannot be written, such as on a full disk.
+        NotWrittenError: If it cannot be written, such as on a full disk.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+    path, temporary = Path(path), None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+        temporary = Path(name)
         with os.fdopen(handle, mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
         before_rename()
-        Path(temporary).replace(path)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise NotWrittenError(error.errno, error.strerror, str(path)) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # what is wrong has been said
+                temporary.unlink(missing_ok=True)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState
 from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
+from zoo.callbacks.tensorboard.events import EventLogger
 from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
@@ -132,7 +133,7 @@ class Training:
                 self.selection = self._selection(self.folder / CHECKPOINTS, trainer_options)
                 options["callbacks"] += [*self.selection.callbacks, RandomState()]
             if trainer_options.logger in (None, True):
-                options["logger"] = TensorBoardLogger(
+                options["logger"] = EventLogger(
                     self.folder.parent.parent,
                     name=self.folder.parent.name,
                     version=self.folder.name,

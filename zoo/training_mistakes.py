@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from datamodules.files import NotWrittenError
 from zoo.errors import UserError
 
 # Words of errors that only a first step or epoch brings up, and that a setting causes: an
@@ -52,6 +53,11 @@ def _sentence(error: Exception, folder: Path | None) -> str:
         return (
             f"The disk under '{folder}' is full: {error}. What was written before is "
             "kept. Free some space, or choose another folder with --trainer.default_root_dir."
+        )
+    if isinstance(error, NotWrittenError):
+        return (
+            f"'{error.filename}' cannot be written ({error.strerror}). What was written before is "
+            "kept; once it can be written again, go on with --resume."
         )
     known = isinstance(error, MisconfigurationException)
     if known or any(sign in text for sign in SETTINGS_AT_FAULT):

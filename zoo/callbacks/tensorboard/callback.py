@@ -157,14 +157,9 @@ def is_due(trainer: Trainer, times: int) -> bool:
 
 @contextmanager
 def warn_on_failure(name: str) -> Iterator[None]:
-    """Turn a failure to show something into a warning: hours of training must not be lost by it.
-
-    A full disk is not such a failure; it would cost the run's weights too.
-    """
+    """Turn a failure to show something into a warning: hours of training must not be lost by it."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         warnings.warn(f"TensorBoard lacks {name}: {text}", stacklevel=3)
