@@ -83,11 +83,12 @@ KINDS = {"none": Numbers, "pixels": Pixels, "tokens": Tokens, "table": Table}
 MAX_DIGITS = 62  # of a whole number in an int64
 
 
-def check_preprocessing(described: Mapping[str, Any], num_outputs: int) -> None:
+def check_preprocessing(described: Mapping[str, Any], shape: Any, num_outputs: int) -> None:
     """Refuse a preprocessing from a file that is not as its kind is described.
 
     Args:
         described: It.
+        shape: The shape of one example.
         num_outputs: How many values the network gives.
 
     Raises:
@@ -99,10 +100,22 @@ def check_preprocessing(described: Mapping[str, Any], num_outputs: int) -> None:
         problem = _problem_of_target(described.get("target", {}), num_outputs)
     if not problem and not 1 <= described.get("binary_digits", 1) <= MAX_DIGITS:
         problem = f"binary_digits is not from 1 to {MAX_DIGITS}"
+    problem = problem or _problem_of_shape(described, shape)
     if not problem and described["kind"] == "table":
         problem = _problem_of_columns(described)
     if problem:
         raise UserError(f"The preprocessing of data is not as it must be: {problem}.")
+
+
+def _problem_of_shape(described: Mapping[str, Any], shape: Any) -> str:
+    if described["kind"] == "none":
+        return ""
+    if not isinstance(shape, tuple) or (described["kind"] != "pixels" and len(shape) != 1):
+        return f"{described['kind']} have not the shape {shape}"
+    if described["kind"] == "table":
+        features = len(described["numeric"]) + len(described["categorical"])
+        return "" if shape == (features,) else f"a row is {shape[0]} numbers of {features} features"
+    return ""
 
 
 def _problem_of_target(target: Mapping[str, Any], num_outputs: int) -> str:

@@ -144,7 +144,7 @@ class DataSpec:
         if problem := misfit(described.get("class_names"), Sequence[str] | None, "class_names"):
             raise UserError(f"Data are not described so: {problem}.")
         spec = cls(**described)
-        check_preprocessing(spec.preprocessing, spec.num_outputs)
+        check_preprocessing(spec.preprocessing, spec.input_shape, spec.num_outputs)
         return spec
 
     def plain(self) -> dict[str, Any]:

@@ -235,6 +235,8 @@ class Settings:
         settings["callbacks"] = [*own, *callbacks]
         if self._made.trainer.plugins:  # the user's take the place of ours
             settings["plugins"] = self._made.trainer.plugins
+        if settings["accumulate_grad_batches"] < 1:  # Lightning divides by it
+            raise UserError("--trainer.accumulate_grad_batches is 1 or more batches.")
         return Trainer(**settings)
 
     def as_recipe(self) -> dict[str, Any]:

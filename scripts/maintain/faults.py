@@ -15,15 +15,15 @@ import argparse
 import ctypes
 import errno
 import hashlib
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from forking import forked
 
 HERE = Path(__file__).parent
 FAIL_ONCE, FAIL_FROM_THERE, KILL = 1, 2, 3
@@ -171,45 +171,6 @@ def _run(argv: tuple[str, ...], root: Path, n: int, mode: int) -> tuple[int, str
 
 def _error(n: int) -> int:
     return errno.ENOSPC if n % 2 else errno.EIO
-
-
-def forked(function: Callable[[], None], output: Path, limit: float = 120.0) -> tuple[int, str]:
-    """Call a function in a fork of this process.
-
-    Args:
-        function: What to call.
-        output: A file for what it prints.
-        limit: Seconds after which it is killed.
-
-    Returns:
-        Its exit status, negative if a signal ended it, and what it printed.
-    """
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), write_through=True)
-            sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), write_through=True)
-            function()
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(bool(end.code))
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        os._exit(status)
-    ended = time.monotonic() + limit
-    while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > ended:
-            os.kill(child, 9)
-            ended = float("inf")
-        time.sleep(0.005)
-    return os.waitstatus_to_exitcode(found[1]), output.read_text(errors="replace")
 
 
 def _weights() -> str | None:

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -11,12 +11,20 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from datamodules.files import atomic_write, copy_file
+from datamodules.plain import misfit
 from zoo.building import describe_mismatch
 from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
+from zoo.restoring import refuse
 from zoo.run_folder import LAST, PREVIOUS
+
+
+class OptimizerState(TypedDict):
+    """What of an optimizer's state is looked at."""
+
+    param_groups: list[dict[str, Any]]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -116,7 +124,9 @@ def check_checkpoint(path: Path, model: ZooModule) -> None:
     if optimizer and states:
         dummy = {"params": [torch.nn.Parameter(torch.zeros(1))]}
         needed = build_optimizer(optimizer, [dummy]).param_groups[0].keys()
-        if missing := needed - states[0]["param_groups"][0].keys():
+        refuse(misfit(states, list[OptimizerState], "optimizer_states"))
+        groups = states[0]["param_groups"]
+        if missing := needed - (groups[0].keys() if groups else set()):
             raise UserError(
                 f"'{path}' was written with another optimizer than {optimizer['class_path']}: it "
                 f"has no {', '.join(sorted(missing))}. Go on with the optimizer it was begun with."
