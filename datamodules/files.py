@@ -38,6 +38,7 @@ def atomic_write(
     """
     path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # it may be gone meanwhile
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
         temporary = Path(name)
         with os.fdopen(handle, mode, **options) as file:
@@ -58,7 +59,6 @@ def atomic_write(
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all; the folder is made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as content, atomic_write(target) as file:
         shutil.copyfileobj(content, file)
 

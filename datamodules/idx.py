@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import io
+import math
 import zlib
 from pathlib import Path
 
@@ -30,7 +32,9 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> Tensor:
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
-            content = gzip.decompress(content)
+            # A byte more than it must have tells that it is another: it may grow without end.
+            most = 4 * (1 + len(shape)) + math.prod(shape) + 1
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(most)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"'{path}' cannot be read: {first_line(error)}.") from error
     header = np.frombuffer(content, dtype=">i4", count=min(1 + len(shape), len(content) // 4))

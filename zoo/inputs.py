@@ -7,6 +7,7 @@ import glob
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from datamodules.spec import KIND_NAMES, DataSpec
 from datamodules.text import token_ids, tokenize
 from zoo.errors import UserError
 
+MOST_BYTES = 2**28  # of an unpacked file; 60,000 images of 28 x 28 are 47 million
 IDX_MAGIC = b"\x00\x00\x08"  # bytes, in one dimension or several
 STANDARD_INPUT = "-"
 
@@ -149,9 +151,11 @@ def _pixels(reader: ImageReader, content: bytes, name: str) -> tuple[Tensor, str
     """Return the pictures (N, channels, height, width) of one file."""
     if name.endswith(".gz"):
         try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MOST_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
             raise UnreadableImageError(f"'{name}' is no gzip file: {error}.") from error
+        if len(content) > MOST_BYTES:
+            raise UnreadableImageError(f"'{name}' grows beyond {MOST_BYTES:,} bytes.")
     if content[:3] == IDX_MAGIC:
         return read_array(reader, _idx(content, name), f"'{name}'")
     if content[:6] == b"\x93NUMPY":

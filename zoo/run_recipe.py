@@ -89,7 +89,7 @@ def choose_recipe(
     for config in configs:
         changes = _merge({}, read_yaml(expand_home(config)))
         content, path = _merge(content, changes), None
-        own |= (changes.get("model") or {}).get("init_args") or {}
+        own |= _arguments_in(changes.get("model"))
         may_name(content)
     content.setdefault("name", Path(configs[-1]).stem if configs else "")
     recipe = make_recipe(content, path)
@@ -146,6 +146,11 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
     # The structure is the weights': conv_net's own have a hidden layer that its document lacks.
     model = {**model, "init_args": {**arguments, **dropout, **own}}
     return replace(recipe, weights=start, model=model)
+
+
+def _arguments_in(model: Any) -> dict[str, Any]:
+    arguments = model.get("init_args") if isinstance(model, dict) else None
+    return arguments if isinstance(arguments, dict) else {}  # what is none is said later
 
 
 def _recipe_of_card(weights: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Weights, cards and checkpoints of strangers: one clear error, before anything big is made."""
 
+import gzip
 import json
-import os
-import resource
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +16,12 @@ from toy import Numbers, network, trainer
 
 import zoo
 import zoo.checkpoints
+from datamodules.idx import read_idx
 from datamodules.plain import misfit
 from zoo import DataSpec, UserError
 from zoo.architectures import ConvNet, FeedForward, Recurrent
 from zoo.cards import METADATA_KEY, read_card
+from zoo.inputs import read_inputs
 from zoo.weights import save_weights, to_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -107,8 +109,13 @@ def changed(content: Any, path: str, value: Any) -> None:
 @pytest.fixture(autouse=True)
 def little_memory() -> Any:
     """Let this process have 2 GB of addresses more than it has: what spends more fails."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if os.name == "posix" else 0
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     allowed = pages * resource.getpagesize() + 2 * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (allowed, limits[1]))
     yield
@@ -276,6 +283,15 @@ def test_archives_that_grow_are_not_unpacked(tmp_path: Path, checkpoint: dict[st
         except UserError:
             continue
         assert found.keys() == checkpoint.keys()  # a byte that nothing reads
+
+
+def test_gzipped_images_that_grow_are_not_unpacked(tmp_path: Path) -> None:
+    file = tmp_path / "images.gz"
+    file.write_bytes(gzip.compress(bytes(10**7)) * 300)  # 3 MB, 3 GB
+    with pytest.raises(UserError):
+        read_idx(file, 2051, (6, 5, 5))
+    with pytest.raises(UserError, match="grows beyond"):
+        read_inputs(SPEC, [str(file)])
 
 
 def test_misfits_are_said_in_words() -> None:

@@ -43,7 +43,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
-        path.parent.mkdir(parents=True, exist_ok=True)
 
         def keep() -> None:
             if path.name == LAST and path.exists():
