@@ -136,6 +136,8 @@ def predict_inputs(
 
     from zoo.inputs import read_inputs
 
+    if explain and expand_home(explain).is_file():
+        raise UserError(f"--explain {explain} is a file; name a folder for the pictures.")
     read = read_inputs(model.spec, inputs, sys.stdin.buffer.read() if "-" in inputs else b"")
     if read.first:
         print(read.first, file=sys.stderr)

@@ -95,6 +95,7 @@ def test_what_answers_rest_on_is_drawn_and_said(run_cli: Any, run: str, letters:
     assert run_cli(*asked, "--output", "out.csv").status == 0
     assert len(list(Path("explanations").iterdir())) == 16
     assert "because of" in pd.read_csv("out.csv")
+    assert run_cli(*asked, "out.csv", "--output", "more.csv").status == 2
     numbers = run_cli("predict", "--weights", "fizzbuzz_net", "--input", "3", "--explain")
     assert (numbers.status, "pictures and for sentences" in numbers.err) == (2, True)
 
@@ -251,6 +252,19 @@ def test_a_labelled_table_is_scored_on_all_of_its_rows(run_cli: Any, tmp_path: P
     result = run_cli("evaluate", "--weights", "w.safetensors", "--data", "new.csv")
     assert result.status == 0, result.err
     assert "3 examples" in result.out
+
+
+def test_python_predicts_files_pictures_and_numbers_too(letters: Path) -> None:
+    model = zoo.load_weights("conv_net")
+    files = sorted((letters / "A").iterdir())[:3]
+    answers = model.predict(files)["prediction"]
+    assert model.predict([str(file) for file in files])["prediction"] == answers
+    assert model.predict([Image.open(file) for file in files])["prediction"] == answers
+    assert model.predict(files[0])["prediction"] == answers[:1]
+    assert zoo.load_weights("fizzbuzz_net").predict([3, 15])["prediction"] == ["fizz", "fizzbuzz"]
+    for wrong in ("missing.png", np.full((1, 28, 28), 300), np.full((1, 28, 28), -1)):
+        with pytest.raises(zoo.UserError):
+            model.predict(wrong)
 
 
 @pytest.mark.parametrize(
