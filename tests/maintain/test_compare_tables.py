@@ -1,0 +1,40 @@
+"""The comparison's table: means and ranks over the splits that every method has."""
+
+import compare_tables
+
+METHODS = ["tabular_net", "LightGBM", "linear"]
+
+
+def results() -> dict[str, dict[str, float]]:
+    def of(auroc: float) -> dict[str, float]:
+        return {"accuracy": 0.5, "log_loss": 1 - auroc, "auroc": auroc, "seconds": 2.0}
+
+    found = {f"a|100|0|{m}": of(v) for m, v in zip(METHODS, (0.9, 0.8, 0.7), strict=True)}
+    found |= {f"a|100|1|{m}": of(v) for m, v in zip(METHODS, (0.7, 0.8, 0.8), strict=True)}
+    found |= {
+        f"b|100|0|{m}": {"r2": v, "seconds": 1.0}
+        for m, v in zip(METHODS, (0.5, 0.4, 0.3), strict=True)
+    }
+    found["b|100|1|tabular_net"] = {"r2": -9.0, "seconds": 1.0}  # the others are missing
+    found["a|999|0|linear"] = of(1.0)  # of more rows
+    return found
+
+
+def lines(tables: list[str]) -> dict[str, list[str]]:
+    report = compare_tables.report(results(), tables, METHODS, rows=100)
+    return {line[:22].strip(): line[22:].split() for line in report.splitlines()}
+
+
+def test_means_are_over_the_splits_that_every_method_has() -> None:
+    shown = lines(["a", "b"])
+    assert shown["a"] == ["AUROC", "2", "0.8000", "0.8000", "0.7500"]
+    assert shown["b"] == ["R2", "1", "0.5000", "0.4000", "0.3000"]
+    assert shown["mean R2"] == ["1", "0.5000", "0.4000", "0.3000"]
+
+
+def test_equal_ones_share_their_ranks_and_the_lowest_loss_is_first() -> None:
+    shown = lines(["a", "b"])
+    assert shown["mean rank by AUROC"] == ["2", "2.00", "1.75", "2.25"]
+    assert shown["mean rank by log loss"] == ["2", "2.00", "1.75", "2.25"]
+    assert shown["mean rank by accuracy"] == ["2", "2.00", "2.00", "2.00"]
+    assert shown["mean rank"] == ["3", "1.67", "1.83", "2.50"]
