@@ -53,6 +53,8 @@ class Card:
             other kinds.
         decision: Of a table's network how a probability becomes a class, or how wide an interval
             is, and what that does to each split (`zoo.decisions`).
+        importance: Of a table's columns, the most important first: by how much shuffling one
+            raises the log loss of validation rows, or lowers the R2 of a regression.
         seed: The seed of these weights.
         epochs: Epochs trained.
         kept_epoch: The epoch, from 1, whose weights these are.
@@ -82,6 +84,7 @@ class Card:
     seeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     decision: dict[str, Any] = field(default_factory=dict)
+    importance: dict[str, float] = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     kept_epoch: int | None = None

@@ -9,6 +9,7 @@ from zoo.calibration import sentence
 from zoo.cards import Card
 from zoo.console import by_split, duration, metrics_table
 from zoo.decisions import sentence as decision_sentence
+from zoo.importance import SHOWN, what_it_is
 from zoo.module import ZooModule
 from zoo.run_folder import WEIGHTS
 
@@ -63,6 +64,7 @@ class Run:
             "calibration": calibration
             and f"{sentence(calibration['temperature'], calibration[split])} ({split})",
             "decision": self._decision(),
+            "importance": self._importance(),
             "weights of": self.kept,
             "time": f"{duration(self.seconds)}, {epochs}",
             "checkpoint": self.checkpoint,
@@ -79,3 +81,11 @@ class Run:
             return ""
         names = self.model.class_names
         return decision_sentence(found, "test" if "test" in found else "val", (names or [""])[-1])
+
+    def _importance(self) -> str:
+        """Name the columns that a network of tables goes by most."""
+        found = self.card.importance if self.card else {}
+        columns = [f"{name} {value:.3g}" for name, value in list(found.items())[:SHOWN]]
+        if not columns:
+            return ""
+        return f"{', '.join(columns)} ({what_it_is(self.model.spec.task)})"

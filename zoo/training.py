@@ -29,6 +29,7 @@ from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
+from zoo.importance import column_importance
 from zoo.initialization import initialize
 from zoo.interval import Interval
 from zoo.module import ZooModule
@@ -345,6 +346,7 @@ class Training:
             metrics={name: round(value, 6) for name, value in run.metrics.items()},
             calibration=measure_calibration(self.model, self.data, measured),
             decision=measure_decision(self.model, self.data, measured),
+            importance=column_importance(self.model, self.data),
             precision=self.trainer.precision,
             seed=self.settings.config.seed_everything,
             epochs=self.epochs,

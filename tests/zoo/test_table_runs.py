@@ -188,3 +188,23 @@ def test_pretrained_with_a_run_names_the_option_for_it(run_cli):
     result = run_cli("fit", "--model", "water_potability", "--pretrained", "runs/x/version_0")
     assert result.status == 2
     assert "To start from others: --weights runs/x/version_0" in result.err
+
+
+# What the network goes by
+
+
+@pytest.mark.parametrize("target", ["y", "value"])
+def test_columns_are_ranked_by_what_shuffling_them_costs(fit, tmp_path, target):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    frame = people(rows=2000).drop(columns="value" if target == "y" else "y")
+    frame["since"] = pd.date_range("2020-01-01", periods=2000).strftime("%Y-%m-%d")
+    out, run = fit(frame, target, "--inspect", "basic", epochs=8)
+    importance = card_of(run)["importance"]
+    assert list(importance)[:2] == ["strong", "weak"]
+    assert set(importance) == {"strong", "weak", "noise", "city", "since"}
+    assert importance["strong"] > 2 * importance["weak"] > 20 * abs(importance["noise"])
+    assert f"importance   strong {importance['strong']:.3g}, weak" in out
+    events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
+    assert "importance/columns" in events.Tags()["images"]
+    (tmp_path / "i.png").write_bytes(events.Images("importance/columns")[0].encoded_image_string)

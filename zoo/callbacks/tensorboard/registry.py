@@ -42,6 +42,7 @@ PANELS = (
     Panel("hparams", "basic", "end", "settings.write_success"),
     Panel("text", "basic", "start", "settings.write_texts"),
     Panel("text", "basic", "card", "settings.write_card"),
+    Panel("importance", "basic", "card", "columns.draw_importance"),
     Panel("graph", "basic", "start", "graph.write_graph"),
     Panel("confusion", "basic", "test", "classification.draw_confusion", "classification"),
     Panel("gallery", "basic", "test", "images.draw_wrong_gallery", "classification"),
