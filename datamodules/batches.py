@@ -42,6 +42,7 @@ class TensorBatches:
 
     Attributes:
         spec: What a network must know of the data, where a datamodule made these; else None.
+        running: The iterator that was made last; who takes from it too shares its batches.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TensorBatches:
             raise ValueError(f"rank {rank} is not one of {world_size}")
         self.x, self.y = x, y
         self.spec: DataSpec | None = None
+        self.running: Iterator[tuple[Any, Tensor]] = iter(())
         self.batch_size = batch_size
         self.shuffle = shuffle or replacement
         self.replacement = replacement
@@ -122,7 +124,11 @@ class TensorBatches:
             return full
         return full + (rest > 0)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
+        self.running = self._read()
+        return self.running
+
+    def _read(self) -> Iterator[tuple[Any, Tensor]]:
         count, size = len(self), self.batch_size
         # Only the epoch that was cut off goes on where it was; a full one is over.
         resumed, self._resume_at = self._resume_at, None

@@ -7,6 +7,7 @@ numerically stable, and legal under mixed precision. `bce` and `nll` are the doc
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -130,7 +131,9 @@ def _elementwise(name: str, activate: Callable[[Tensor], Tensor]) -> LossFunctio
 
         def bce(logits: Tensor, target: Tensor) -> Tensor:
             # binary_cross_entropy is not allowed under autocast: half precision loses its logs.
-            with torch.autocast(logits.device.type, enabled=False):
+            device = logits.device.type
+            mixed = torch.is_autocast_enabled(device)
+            with torch.autocast(device, enabled=False) if mixed else nullcontext():
                 return F.binary_cross_entropy(
                     torch.sigmoid(logits.float() if logits.dtype.itemsize < 4 else logits),
                     target.to(torch.promote_types(logits.dtype, torch.float32)),

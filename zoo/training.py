@@ -18,12 +18,12 @@ from datamodules.files import atomic_write, copy_file
 from datamodules.memory import InMemory, spec_of
 from zoo.after_training import fit_after_training, measure_calibration, measure_decision
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
+from zoo.callbacks.blocks import BlockLogger, Blocks
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState
 from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
-from zoo.callbacks.tensorboard.events import EventLogger
 from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
@@ -118,7 +118,7 @@ class Training:
             os.environ["ZOO_RUN_FOLDER"] = str(resume)
         self.selection: Selection | None = None
         bar = progress()
-        callbacks = [bar, StopWhenNotFinite(), *tensorboard_panels(inspect)]
+        callbacks = [bar, Blocks(), StopWhenNotFinite(), *tensorboard_panels(inspect)]
         if self.model.learning.averaging is not None:
             callbacks.append(ExponentialMovingAverage(self.model.learning.averaging))
         options: dict[str, Any] = {"callbacks": callbacks}
@@ -134,7 +134,7 @@ class Training:
                 self.selection = self._selection(self.folder / CHECKPOINTS, trainer_options)
                 options["callbacks"] += [*self.selection.callbacks, RandomState()]
             if trainer_options.logger in (None, True):
-                options["logger"] = EventLogger(
+                options["logger"] = BlockLogger(
                     self.folder.parent.parent,
                     name=self.folder.parent.name,
                     version=self.folder.name,

@@ -1,6 +1,7 @@
 """A progress bar with the training loss and the validation metric, at no cost per step."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -27,8 +28,15 @@ class Progress(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the step's loss, and let the bar decide whether to draw."""
+        """Remember the step's loss, and let the bar decide whether to draw.
+
+        It draws at every twentieth step; not each of them is there to see (`blocks.py`).
+        """
         self._loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        passed = (batch_idx + 1) // self.refresh_rate * self.refresh_rate
+        is_last = batch_idx + 1 == trainer.num_training_batches
+        if self.train_progress_bar.n < passed and not is_last:
+            batch_idx = passed - 1
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -66,22 +74,31 @@ class EpochLines(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the epoch before."""
-        self._print(trainer, trainer.current_epoch)
+        self._print_finished(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the last epoch."""
-        self._print(trainer, trainer.current_epoch)
+        self._print_finished(trainer)
 
-    def _print(self, trainer: Trainer, finished: int) -> None:
-        if finished <= self._printed or not trainer.is_global_zero:
+    def _print_finished(self, trainer: Trainer) -> None:
+        if trainer.current_epoch > self._printed:
+            self.print_line(trainer)
+
+    def print_line(self, trainer: Trainer, metrics: Mapping[str, float] | None = None) -> None:
+        """Print the line of the epoch before this one.
+
+        Args:
+            trainer: The trainer.
+            metrics: What this epoch changed of the metrics that the trainer knows.
+        """
+        self._printed = finished = trainer.current_epoch
+        if not trainer.is_global_zero:
             return
-        self._printed = finished
-        shown = {
-            k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if "/test" not in k
-        }
-        metrics = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        known: dict[str, Any] = {**trainer.callback_metrics, **(metrics or {})}
+        shown = {k: float(v) for k, v in sorted(known.items()) if "/test" not in k}
+        line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        print(f"epoch {finished}{of_all}  {metrics}", flush=True)
+        print(f"epoch {finished}{of_all}  {line}", flush=True)
 
 
 def progress() -> Callback:

@@ -42,17 +42,20 @@ class TensorBoardPanels(Callback):
         self._started = self._validation_started = self._flushed = 0.0
 
     def _show(self, moment: str, trainer: Trainer, model: ZooModule, data: Any) -> None:
-        writer = tensorboard_writer(trainer)
-        if writer is None:
+        if not self._panels[moment] or (writer := tensorboard_writer(trainer)) is None:
             return
         task = "regression" if model.spec.task == "regression" else "classification"
+        due = [
+            (panel.name, function)
+            for panel, function in self._panels[moment]
+            if panel.task in (None, task) and (panel.times is None or is_due(trainer, panel.times))
+        ]
+        if not due:
+            return
         with evaluating(model), torch.random.fork_rng(devices=[]):
-            for panel, function in self._panels[moment]:
-                if panel.task not in (None, task):
-                    continue
-                if panel.times is None or is_due(trainer, panel.times):
-                    with warn_on_failure(panel.name):
-                        function(writer, model, data, trainer.global_step)
+            for name, function in due:
+                with warn_on_failure(name):
+                    function(writer, model, data, trainer.global_step)
 
     def on_train_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
         """Show what is known before training."""
