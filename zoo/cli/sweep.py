@@ -26,7 +26,7 @@ command again, here or on other machines that share the folder, goes on with wha
   --seeds N                the same run with N seeds: mean and standard deviation
   --folds N                cross-validation; predictions out of fold are kept as a file
   --metric METRIC          what tells the best trial, such as loss/val
-  --prune                  end trials that are worse than the median of the others
+  --prune                  end trials that are worse than the median of the others, from a third on
   --jobs N                 processes (1)
   --storage STORAGE        a journal file, or a storage URL of Optuna
   --name NAME              a name for the sweep and its folder

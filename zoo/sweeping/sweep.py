@@ -69,7 +69,7 @@ def sweep(
         seeds: Train with so many seeds instead, for mean and standard deviation.
         folds: Cross-validate with so many folds instead.
         metric: What tells the best trial, such as `loss/val`; that of the task if not given.
-        prune: End trials early that are worse than the median of the others.
+        prune: End trials early that are worse than the median of the others, from a third on.
         jobs: How many processes.
         storage: A storage URL of Optuna or a journal file; a journal in the folder if not given.
         name: A name for the sweep and its folder.

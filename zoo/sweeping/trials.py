@@ -126,8 +126,15 @@ def _redirected(file: Any) -> Iterator[None]:
         yield
 
 
+# Before so much of a training is over, chance decides which trial is the better one.
+PRUNED_FROM = 1 / 3
+
+
 class Prune(Callback):
-    """End a trial that is worse than the median of the others at the same validation."""
+    """End a trial that is worse than the median of the others at the same validation.
+
+    Not in the first third of its training, where it tells nothing.
+    """
 
     def __init__(self, trial: optuna.Trial, metric: str) -> None:
         self.trial, self.metric = trial, metric
@@ -138,8 +145,15 @@ class Prune(Callback):
         if value is None or (not trainer.training and not trainer.validating):
             return
         self.trial.report(float(value), trainer.global_step)
-        if self.trial.should_prune():
+        if _share_done(trainer) >= PRUNED_FROM and self.trial.should_prune():
             raise optuna.TrialPruned
+
+
+def _share_done(trainer: Trainer) -> float:
+    """Return how much of a training is over; all of it where no end was set."""
+    epochs, steps = trainer.max_epochs or 0, trainer.max_steps
+    shares = [(trainer.current_epoch + 1) / epochs] if epochs > 0 else []
+    return max([*shares, *([trainer.global_step / steps] if steps > 0 else [])], default=1.0)
 
 
 # Several processes

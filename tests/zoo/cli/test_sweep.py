@@ -111,17 +111,31 @@ def test_without_ranges_it_takes_the_documents_own(run_cli: Callable[..., Any]) 
         assert 0.85 <= trial.params["optimizer.momentum"] <= 0.99
 
 
-def test_tpe_and_pruning() -> None:
+def test_a_hopeless_trial_is_pruned_and_no_other() -> None:
+    rates = [0.1, 0.09, 0.08, 1e-7, 0.1001]
+    found = zoo.sweep(
+        "xor_mlp",
+        grid={"optimizer.lr": rates},
+        metric="loss/val",
+        prune=True,
+        **{**SHORT, "max_epochs": 20, "check_val_every_n_epoch": 1},
+    )
+    pruned = [trial for trial in found.trials if trial["state"] == "pruned"]
+    assert [trial["settings"]["optimizer.lr"] for trial in pruned] == ["1e-07"]
+    assert [trial["state"] for trial in found.trials].count("done") == 4
+    assert pruned[0]["metrics"] == {}
+    assert found.trials[0]["settings"] == found.best
+
+
+def test_tpe() -> None:
     found = zoo.sweep(
         "xor_mlp",
         random={"optimizer.lr": "log(1e-4, 1e-1)", "model.hidden_dim": "int(2, 8)"},
         search="tpe",
         trials=6,
-        prune=True,
-        **{**SHORT, "check_val_every_n_epoch": 1},
+        **SHORT,
     )
-    assert len(found.trials) == 6
-    assert {t["state"] for t in found.trials} <= {"done", "pruned"}
+    assert [t["state"] for t in found.trials] == ["done"] * 6
     assert found.trials[0]["settings"] == found.best
     assert "accuracy/test" in found.metrics
     assert all(2 <= int(t["settings"]["model.hidden_dim"]) <= 8 for t in found.trials)
