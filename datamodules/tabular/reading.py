@@ -22,6 +22,8 @@ from datamodules.tabular.dialect import MISSING, Dialect, detect
 # (Arrow's form), 0.01 ms from rows.
 CHUNK = 100_000
 SAMPLE = 20_000
+# Of a table with many columns fewer rows at a time: 5,000,000 numbers are 40 MB.
+CELLS = 5_000_000
 
 
 @dataclass
@@ -143,9 +145,10 @@ class TableFile:
         Args:
             columns: The columns to read.
             dtype: pandas types by column; a column without one is inferred, chunk by chunk.
-            size: Rows in a chunk.
+            size: Rows in a chunk, at most.
             raw: Leave the cells of a text file as they are written, missing ones too.
         """
+        size = min(size, max(1, CELLS // len(columns)))
         with _told(self.path, self.options.advice):
             if self._dialect is None:
                 yield from self._parquet_chunks(columns, size)

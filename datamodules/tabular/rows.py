@@ -19,6 +19,7 @@ WINDOW_BYTES = 48 << 20
 RUN = 512
 # Rows that are read along although nobody wants them, rather than begin another read.
 GAP = 128
+BLOCK_NUMBERS = 1 << 22
 
 
 class Rows:
@@ -100,7 +101,11 @@ class Rows:
 
 
 def blocks(table: np.ndarray, index: np.ndarray, size: int = 1 << 17) -> Iterator[np.ndarray]:
-    """Yield selected rows in blocks that fit into memory."""
+    """Yield selected rows in blocks of at most so many rows, of 16 MB if there are many columns.
+
+    A sum over blocks depends on their size in its last digit: one that fits is one block.
+    """
+    size = min(size, max(1, BLOCK_NUMBERS // table.shape[1]))
     whole = len(index) == len(table)
     for start in range(0, len(index), size):
         if whole:

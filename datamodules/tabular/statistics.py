@@ -13,6 +13,8 @@ Scaling = Literal["standard", "robust", "log", "auto", "none"]
 
 # Quantiles come from at most this many rows, evenly spaced: their error is below 0.2 %.
 QUANTILE_ROWS = 200_000
+# Of a table with many columns fewer: 120 MB.
+QUANTILE_NUMBERS = 30_000_000
 # A feature whose values lean further than this to one side is read on a logarithmic scale.
 SKEWED = 2.0
 # Categories seen less often teach nothing of their own; they teach the slot of unseen ones.
@@ -42,7 +44,8 @@ def fit(
         table's features that they describe, in that order. A column that is constant in the
         training rows is left out, and the table's report says so.
     """
-    chosen = np.linspace(0, len(train) - 1, min(len(train), QUANTILE_ROWS)).astype(np.int64)
+    most = min(len(train), QUANTILE_ROWS, max(1, QUANTILE_NUMBERS // table.rows.shape[1]))
+    chosen = np.linspace(0, len(train) - 1, most).astype(np.int64)
     numeric, names = len(table.numeric), list(table.categories)
     # Small blocks: evenly spaced rows touch every page of a mapped table.
     sample = np.concatenate(list(blocks(table.rows, train[chosen], 1 << 13)))[:, :numeric]

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tables import GOOD, read, refusal
 
 from datamodules import TensorBatches, UserError
+from datamodules.tabular import reading, statistics, store
 from datamodules.tabular import rows as rows_room
-from datamodules.tabular import store
 
 
 def test_a_mapped_table_gives_what_memory_gives(table, people, tmp_path, monkeypatch):
@@ -45,6 +45,20 @@ def test_a_large_table_is_shuffled_in_windows_and_every_row_is_read(table, tmp_p
     assert not torch.equal(first, second)
     for order in (first, second):
         torch.testing.assert_close(order.sort().values, expected.sort().values)
+
+
+def test_many_columns_are_read_few_rows_at_a_time_and_give_the_same(table, monkeypatch):
+    numbers = np.random.default_rng(0).normal(size=(200, 60))
+    frame = pd.DataFrame(numbers, columns=[f"x{i}" for i in range(60)]).assign(y=list("ny") * 100)
+    whole = table(frame, "y")
+    monkeypatch.setattr(reading, "CELLS", 61 * 7)
+    monkeypatch.setattr(rows_room, "BLOCK_NUMBERS", 60 * 7)
+    monkeypatch.setattr(statistics, "QUANTILE_NUMBERS", 60 * 140)
+    pieces = table(frame, "y")
+    for split in ("train", "val", "test"):
+        torch.testing.assert_close(pieces.splits[split], whole.splits[split], rtol=0, atol=0)
+    for one, other in zip(*(d.preprocessing["numeric"] for d in (whole, pieces)), strict=True):
+        assert one == {**other, **{k: pytest.approx(other[k], rel=1e-12) for k in ("mean", "std")}}
 
 
 @pytest.fixture(params=["mapped", "in windows"])
