@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.batches import derived_seed
 from datamodules.errors import UserError, unknown
-from datamodules.folders import checksums_of, expand_home
+from datamodules.folders import checksums_of, data_folder, expand_home
 from datamodules.folds import check_folds, hold_out_fold
 from datamodules.following import UnlikeTrainingWarning
 from datamodules.images import SyntheticDataWarning
@@ -33,7 +34,8 @@ class TextCSV(TensorDataModule):
     Without a file it writes its own film reviews, so that a sentiment network runs anywhere.
 
     Args:
-        path: A CSV file with a header. Default: synthetic reviews.
+        path: A CSV file with a header, here or in the folder that ZOO_DATA_DIR names. Default:
+            synthetic reviews.
         text: The column with the sentences.
         label: The column with the labels.
         val_path: A CSV of the validation sentences. Default: they are held out.
@@ -124,7 +126,7 @@ class TextCSV(TensorDataModule):
     @property
     def checksums(self) -> dict[str, str]:  # type: ignore[override]
         """The MD5 of each file, if there is one."""
-        return checksums_of(filter(None, [self.path, *self.split_paths.values()]))
+        return checksums_of(map(_locate, filter(None, [self.path, *self.split_paths.values()])))
 
     def load_splits(self) -> dict[str, Split]:
         """Read the file, split it, and build the vocabulary of the training sentences.
@@ -213,7 +215,7 @@ class TextCSV(TensorDataModule):
             )
 
     def _read(self, path: str) -> pd.DataFrame:
-        file = expand_home(path)
+        file = _locate(path)
         try:
             frame = pd.read_csv(file, dtype=str, keep_default_na=False)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, ValueError) as error:
@@ -225,6 +227,13 @@ class TextCSV(TensorDataModule):
                 raise unknown("column", column, frame.columns, hint)
         frame = frame[[self.text, self.label]].set_axis(["text", "label"], axis=1)
         return frame[frame["label"] != ""].reset_index(drop=True)
+
+
+def _locate(path: str) -> Path:
+    """Return a file as it is named, or in the folder with the data if only that has it."""
+    file = expand_home(path)
+    in_folder = data_folder(None)[0] / file
+    return in_folder if not file.exists() and in_folder.exists() else file
 
 
 def tokenize(sentence: str) -> list[str]:

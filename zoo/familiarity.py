@@ -33,10 +33,12 @@ class Familiarity:
 
     The area under the ROC curve of digits against garments, on the validation images: energy alone
     0.86 to 0.996, density alone 0.89 to 0.98, the highest probability 0.66 to 0.99, the sum 0.95
-    to 0.99. Of a binary network's one logit the density stands alone: noise has the largest there.
+    to 0.99. Of a binary network's one logit there is the energy alone, and of one that is larger
+    than all of the validation examples' only what is left when the excess is taken off twice.
 
     Attributes:
         threshold: Inputs with a lower score are unknown.
+        limit: The largest energy of the validation examples of a binary network.
         energy_scale: What the energy is divided by.
         density_scale: What the density is divided by.
         means: Mean logits of each class (classes, logits); nothing if the energy stands alone.
@@ -44,6 +46,7 @@ class Familiarity:
     """
 
     threshold: float
+    limit: float | None = None
     energy_scale: float = 1.0
     density_scale: float = 1.0
     means: list[list[float]] | None = None
@@ -66,7 +69,9 @@ class Familiarity:
         classes = max(2, width)
         parts = [logits[target == k] for k in range(classes)]
         fitted: dict[str, Any] = {"energy_scale": _spread(_energy(logits))}
-        if classes <= MOST_CLASSES and min(map(len, parts)) > 2 * width:
+        if width == 1:
+            fitted["limit"] = _energy(logits).max().item()
+        elif classes <= MOST_CLASSES and min(map(len, parts)) > 2 * width:
             means = [part.mean(0) for part in parts]
             precisions = [_precision(part - mean) for part, mean in zip(parts, means, strict=True)]
             fitted["means"], fitted["precisions"] = _rounded([means, precisions])
@@ -90,8 +95,8 @@ class Familiarity:
             TypeError: If they are of another kind.
         """
         made = cls(**described)
-        numbers = [made.threshold, made.energy_scale, made.density_scale]
-        if not _is_finite(numbers) or min(numbers[1:]) <= 0:
+        numbers = [made.energy_scale, made.density_scale]
+        if not _is_finite([made.threshold, made.limit or 0.0, *numbers]) or min(numbers) <= 0:
             raise ValueError("a score for the unknown that is no number")
         if (made.means is None) != (made.precisions is None):
             raise ValueError("means without precisions")
@@ -110,11 +115,11 @@ class Familiarity:
     def score(self, logits: Tensor) -> Tensor:
         """Return how familiar examples are (N,), float64 on the CPU; the higher, the more."""
         logits = logits.detach().cpu().double()
-        energy = _energy(logits) / self.energy_scale
-        if self.means is None:
-            return energy
-        density = self._density(logits) / self.density_scale
-        return density if logits.shape[1] == 1 else energy + density
+        energy = _energy(logits)
+        if self.limit is not None:
+            energy = energy - 2 * (energy - self.limit).clamp(min=0)
+        score = energy / self.energy_scale
+        return score if self.means is None else score + self._density(logits) / self.density_scale
 
     def _density(self, logits: Tensor) -> Tensor:
         means = torch.tensor(self.means, dtype=torch.float64)

@@ -47,16 +47,19 @@ def networks_table() -> str:
 
 
 def _row(name: str, recipe: Recipe, card: Card | None) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a count of parameters may rest on synthetic data
-        parameters = sum(p.numel() for p in create_model(name).parameters())
+    if card:
+        parameters = card.parameters
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a count of parameters may rest on synthetic data
+            parameters = sum(p.numel() for p in create_model(name).parameters())
     measured = [""] * 4
     if card:
         measured = [
             _accuracy(card, "val"),
             _accuracy(card, "test"),
             str(len(next(iter(card.seeds.values()))["values"])),
-            f"{card.seconds:,.0f} s",
+            "" if card.seconds is None else f"{card.seconds:,.0f} s",
         ]
     cells = [
         f"`{name}`",

@@ -33,6 +33,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="runs of one recipe, one for each seed")
     parser.add_argument("--trust", action=Trust)
     parser.add_argument("--name", help="name of the weights; the recipe's if not given")
+    parser.add_argument(
+        "--busy", action="store_true", help="the machine did other things too: no training time"
+    )
     chosen = parser.parse_args(argv)
     if chosen.name is not None:
         checked_name(chosen.name, "--name")
@@ -59,6 +62,8 @@ def main(argv: list[str]) -> None:
     with torch.no_grad():
         golden = [[round(v, 5) for v in row] for row in model(model.example_input_array).tolist()]
     card = replace(cards[best], name=name, seeds=seeds, golden_logits=golden)
+    if chosen.busy:
+        card = replace(card, seconds=None)
     write_card(card, card_path(target))
     card = calibrate(target, data)
     for key, values in seeds.items():

@@ -252,12 +252,15 @@ def test_mnist_lstm_cell_equals_an_lstm_of_one_layer() -> None:
     torch.testing.assert_close(model(images), lstm(images))
 
 
-@pytest.mark.parametrize("architecture", [Recurrent, LSTMCellNet])
-def test_padding_changes_nothing(architecture: type[Recurrent]) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [(Recurrent, {}), (Recurrent, {"pooling": "max"}), (LSTMCellNet, {})],
+)
+def test_padding_changes_nothing(architecture: type[Recurrent], options: dict[str, str]) -> None:
     """A sentence has the same logits alone, and padded beside a longer one."""
     data = data_of("sentiment_bilstm")
     torch.manual_seed(0)
-    network = architecture(data.spec, hidden_dim=16).eval()
+    network = architecture(data.spec, hidden_dim=16, **options).eval()
     x = data.splits["val"][0][:6]
     for row in x:
         length = int((row != 0).sum())

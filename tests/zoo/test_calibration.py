@@ -79,6 +79,15 @@ def test_score_keeps_95_percent_and_knows_neither_low_nor_strange_logits():
     assert fitted.unknown(torch.full((1, 4), 30.0)).all()
 
 
+def test_sure_answers_to_yes_or_no_are_known_but_none_beyond_all_others():
+    logits, target = answers(2000, 2)
+    logits = logits[:, 1:] - logits[:, :1]
+    fitted = fit_calibration(logits, target)
+
+    assert not fitted.unknown(torch.stack([logits.max(0).values, logits.min(0).values])).any()
+    assert fitted.unknown(torch.tensor([[0.0], [3e3], [-3e3]])).all()
+
+
 def test_logits_that_are_no_numbers_are_not_calibrated():
     assert fit_calibration(torch.tensor([[float("nan")], [1.0]]), torch.tensor([0, 1])) is None
 

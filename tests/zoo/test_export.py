@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import export, extras
-from zoo.architectures.recurrent import last_states
+from zoo.architectures.recurrent import unpacked_states
 from zoo.export import FORMATS, PT2_METADATA, TOLERANCE, leaves, random_inputs
 
 # One of each architecture, kind of input and task.
@@ -105,8 +105,10 @@ def test_without_packing_padding_changes_nothing(cell: str, bidirectional: bool)
     model = network("sentiment_bilstm", **options).eval()
     x = random_inputs(model)
     with torch.no_grad():
-        masked = last_states(model.backbone, model.as_sequence(x), model.lengths(x))
-        torch.testing.assert_close(masked, model.forward_features(x), atol=1e-6, rtol=1e-5)
+        states, last = unpacked_states(model.backbone, model.as_sequence(x), model.lengths(x))
+        for pooling, masked in {"last": last, "max": states.max(dim=1).values}.items():
+            model.pooling = pooling
+            torch.testing.assert_close(masked, model.forward_features(x), atol=1e-6, rtol=1e-5)
 
 
 class Pair(zoo.ZooModule):

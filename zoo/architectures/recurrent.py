@@ -1,15 +1,17 @@
 """Recurrent networks, which read an image row by row or a sentence word by word."""
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from datamodules.spec import DataSpec
 from zoo.errors import UserError
 from zoo.module import ZooModule
 
+UNKNOWN_ID = 1  # of the word that no vocabulary has
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
@@ -44,7 +46,7 @@ class SequenceNet(ZooModule):
 
 
 class Recurrent(SequenceNet):
-    """nn.RNN, nn.LSTM or nn.GRU over the sequence; its last state is the features.
+    """nn.RNN, nn.LSTM or nn.GRU over the sequence; its last state, or its largest, is the features.
 
     Document 003, "Recurrent Neural Networks": in both directions the two last states stand side
     by side. Padded sequences are packed, so padding changes nothing.
@@ -58,9 +60,13 @@ class Recurrent(SequenceNet):
         num_layers: Recurrent layers on top of each other.
         bidirectional: Read the sequence backwards too.
         dropout: Share dropped out between the layers and before the head in training.
+        input_dropout: Share of the first layer's inputs dropped out in training.
+        word_dropout: Share of the words of a sentence read as the unknown one in training.
+        pooling: `last` takes each direction's last state; `max` the largest value of each feature
+            over all steps.
 
     Raises:
-        UserError: If the data are no sequences.
+        UserError: If the data are no sequences, or an argument is out of its range.
     """
 
     def __init__(
@@ -71,8 +77,15 @@ class Recurrent(SequenceNet):
         num_layers: int = 2,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        pooling: Literal["last", "max"] = "last",
     ) -> None:
         super().__init__(spec)
+        if not 0 <= word_dropout < 1:
+            raise UserError(f"--model.word_dropout must be from 0 to below 1, not {word_dropout}.")
+        if pooling not in ("last", "max"):
+            raise UserError(f"--model.pooling must be last or max, not {pooling}.")
         for option, value in {"hidden_dim": hidden_dim, "num_layers": num_layers}.items():
             if value < 1:
                 raise UserError(f"--model.{option} must be positive, but {value} is not.")
@@ -85,28 +98,44 @@ class Recurrent(SequenceNet):
             dropout=dropout if num_layers > 1 else 0.0,
         )
         self.dropout = nn.Dropout(dropout)
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.word_dropout, self.pooling = word_dropout, pooling
         directions = 2 if bidirectional else 1
         self.head = nn.Linear(directions * hidden_dim, self.num_outputs)
 
+    def as_sequence(self, x: Tensor) -> Tensor:
+        """Return a raw batch as (N, steps, step_features), in training with words left out."""
+        if self.training and self.word_dropout and self.spec.preprocessing["kind"] == "tokens":
+            left_out = torch.rand(x.shape, device=x.device) < self.word_dropout
+            x = torch.where(left_out & (x != 0), UNKNOWN_ID, x)
+        return self.input_dropout(super().as_sequence(x))
+
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last layer's last state (N, directions * hidden_dim)."""
+        """Return the last layer's pooled states (N, directions * hidden_dim)."""
         sequence, lengths = self.as_sequence(x), self.lengths(x)
+        if lengths is not None and torch.compiler.is_exporting():
+            outputs, last = unpacked_states(self.backbone, sequence, lengths)
+            return self.dropout(last if self.pooling == "last" else outputs.max(dim=1).values)
         if lengths is None:
-            _, state = self.backbone(sequence)
-        elif torch.compiler.is_exporting():
-            return self.dropout(last_states(self.backbone, sequence, lengths))
+            outputs, state = self.backbone(sequence)
         else:
             lengths = lengths.cpu()
-            _, state = self.backbone(
+            outputs, state = self.backbone(
                 pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
             )
+        if self.pooling == "max":
+            if lengths is not None:
+                outputs, _ = pad_packed_sequence(outputs, True, padding_value=-math.inf)
+            return self.dropout(outputs.max(dim=1).values)
         hidden = state[0] if isinstance(state, tuple) else state
         directions = 2 if self.backbone.bidirectional else 1
         return self.dropout(torch.cat([*hidden[-directions:]], dim=-1))
 
 
-def last_states(backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor) -> Tensor:
-    """Return the last layer's last states without packing, which no exported graph can hold.
+def unpacked_states(
+    backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the last layer's states without packing, which no exported graph can hold.
 
     Each layer and direction runs over all steps. Backwards a sequence is turned round within its
     length, so that its padding comes last there too; the state behind its last step is picked out.
@@ -117,7 +146,8 @@ def last_states(backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor) -> Tens
         lengths: (N,) int64, how many steps of each are no padding.
 
     Returns:
-        (N, directions * hidden_size).
+        All states (N, steps, directions * hidden_size), minus infinity behind the end of a
+        sequence, and the last ones (N, directions * hidden_size).
     """
     steps = torch.arange(sequence.shape[1], device=sequence.device).expand(sequence.shape[:2])
     turned = lengths.unsqueeze(1) - 1 - steps
@@ -140,7 +170,8 @@ def last_states(backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor) -> Tens
             last.append(at(outputs, lengths.unsqueeze(1) - 1).squeeze(1))
             states.append(at(outputs, turned) if suffix else outputs)
         sequence = torch.cat(states, dim=-1)
-    return torch.cat(last, dim=-1)
+    ended = (steps >= lengths.unsqueeze(1)).unsqueeze(-1)
+    return sequence.masked_fill(ended, -math.inf), torch.cat(last, dim=-1)
 
 
 class LSTMCellNet(SequenceNet):
