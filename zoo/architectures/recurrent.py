@@ -45,6 +45,24 @@ class SequenceNet(ZooModule):
         return (x != 0).sum(dim=1).clamp(min=1)
 
 
+class WordDropout(nn.Module):
+    """Read some words of a sentence as the unknown one in training.
+
+    Shape: token ids (N, words) -> (N, words).
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the ids; padding stays what it is."""
+        if not self.training or not self.share:
+            return x
+        left_out = torch.rand(x.shape, device=x.device) < self.share
+        return torch.where(left_out & (x != 0), UNKNOWN_ID, x)
+
+
 class Recurrent(SequenceNet):
     """nn.RNN, nn.LSTM or nn.GRU over the sequence; its last state, or its largest, is the features.
 
@@ -99,15 +117,14 @@ class Recurrent(SequenceNet):
         )
         self.dropout = nn.Dropout(dropout)
         self.input_dropout = nn.Dropout(input_dropout)
-        self.word_dropout, self.pooling = word_dropout, pooling
+        self.word_dropout, self.pooling = WordDropout(word_dropout), pooling
         directions = 2 if bidirectional else 1
         self.head = nn.Linear(directions * hidden_dim, self.num_outputs)
 
     def as_sequence(self, x: Tensor) -> Tensor:
         """Return a raw batch as (N, steps, step_features), in training with words left out."""
-        if self.training and self.word_dropout and self.spec.preprocessing["kind"] == "tokens":
-            left_out = torch.rand(x.shape, device=x.device) < self.word_dropout
-            x = torch.where(left_out & (x != 0), UNKNOWN_ID, x)
+        if self.spec.preprocessing["kind"] == "tokens":
+            x = self.word_dropout(x)
         return self.input_dropout(super().as_sequence(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
