@@ -165,7 +165,7 @@ def theirs(
     numbers = [name for name in frame if name not in words]
     if method == "CatBoost":
         options["cat_features"] = words
-        frame = frame.assign(**{name: frame[name].astype(str) for name in words})
+        frame = frame.assign(**{name: frame[name].fillna("missing").astype(str) for name in words})
     elif method not in ("MLP", "linear"):
         known = {name: frame[name].iloc[fitted].value_counts().index[:250] for name in words}
         frame = frame.assign(**{n: pd.Categorical(frame[n], categories=known[n]) for n in words})

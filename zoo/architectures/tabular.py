@@ -29,14 +29,11 @@ class NumberEmbedding(nn.Module):
         frequencies: Cosines of each number.
         embedding_dim: What stands for each number, itself included.
         sigma: Standard deviation of the first frequencies.
-        clip: Pull far values in first, smoothly, to x / sqrt(1 + (x / 3)^2), which stays below 3.
     """
 
-    def __init__(
-        self, numbers: int, frequencies: int, embedding_dim: int, sigma: float, clip: bool
-    ) -> None:
+    def __init__(self, numbers: int, frequencies: int, embedding_dim: int, sigma: float) -> None:
         super().__init__()
-        self.numbers, self.clip, self.waves = numbers, clip, embedding_dim > 1
+        self.numbers, self.waves = numbers, embedding_dim > 1
         if self.waves:
             bound = 1 / math.sqrt(frequencies)
             self.frequency = nn.Parameter(torch.randn(numbers, frequencies) * sigma)
@@ -48,8 +45,6 @@ class NumberEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the embeddings side by side, and the rest after them."""
         numbers, rest = x[:, : self.numbers], x[:, self.numbers :]
-        if self.clip:
-            numbers = numbers / torch.sqrt(1 + (numbers / 3) ** 2)
         parts = [numbers, rest]
         if self.waves:
             angle = 2 * math.pi * numbers.T.unsqueeze(-1) * self.frequency.unsqueeze(1)
@@ -57,21 +52,6 @@ class NumberEmbedding(nn.Module):
             embedded = torch.baddbmm(self.bias, waves, self.weight)
             parts.append(embedded.transpose(0, 1).flatten(1))
         return torch.cat(parts, dim=1)
-
-
-class LearnedActivation(nn.Module):
-    """Between the identity and SiLU, as each unit learns: x + a (silu(x) - x), with a = 1 at first.
-
-    Shape: (..., width) -> (..., width).
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.share = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated units."""
-        return torch.lerp(x, F.silu(x), self.share)
 
 
 class MemberLinear(nn.Linear):
@@ -128,7 +108,7 @@ class MemberHead(nn.Module):
 
 
 class TabularNet(ZooModule):
-    """Embedded numbers and categories, then hidden layers with a learned activation.
+    """Embedded numbers and categories, then hidden layers.
 
     With several members it is an ensemble in one network: each has its own first signs, factors,
     biases and head, and shares the matrices. Training takes the mean of the members' losses, a
@@ -177,7 +157,7 @@ class TabularNet(ZooModule):
         width = self.feature_shape[0]
         numbers = int(self.preprocess.num_numeric) if is_table else width  # type: ignore[arg-type]
         embedding_dim = 1 if embedding == "none" else embedding_dim
-        embed = NumberEmbedding(numbers, frequencies, embedding_dim, sigma, clip=is_table)
+        embed = NumberEmbedding(numbers, frequencies, embedding_dim, sigma)
         width += numbers * (embedding_dim - 1)
         widths = hidden_widths(hidden_dim, None if isinstance(hidden_dim, list) else num_hidden)
         if not widths:
@@ -192,7 +172,7 @@ class TabularNet(ZooModule):
                 yield MemberLinear(width, following, self.members, signs=number == 0)
             else:
                 yield nn.Linear(width, following)
-            yield LearnedActivation(following)
+            yield nn.SiLU()
             if dropout:
                 yield nn.Dropout(dropout)
             width = following
