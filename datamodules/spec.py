@@ -139,6 +139,8 @@ class DataSpec:
         """Return a spec of plain values, as weights and checkpoints hold them."""
         if isinstance(described, DataSpec):
             return described
+        if not isinstance(described, Mapping):
+            raise UserError("Data are described by a mapping, with their input_shape and task.")
         if unknown := set(described) - set(cls.__dataclass_fields__):
             raise UserError(f"Data are not described by {', '.join(sorted(map(str, unknown)))}.")
         if problem := misfit(described.get("class_names"), Sequence[str] | None, "class_names"):

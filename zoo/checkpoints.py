@@ -1,6 +1,7 @@
 """Checkpoints are data: what is read of one, and what in it is not believed."""
 
 import itertools
+import re
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -52,6 +53,9 @@ KINDS = {
     "epoch": int,
     "global_step": int,
 }
+
+
+VERSION = r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)*(\+[a-z0-9.]+)?"
 
 
 def _check_archive(path: Any) -> None:
@@ -127,6 +131,7 @@ def check_hparams(path: Any) -> dict[str, Any]:
     """
     content = read_checkpoint(path)
     hparams = content.get("hyper_parameters") or {}
+    _check_version(content, path)
     for key in ("_class_path", "_instantiator"):
         if key in hparams:
             raise UserError(
@@ -135,8 +140,19 @@ def check_hparams(path: Any) -> dict[str, Any]:
     return content
 
 
+def _check_version(content: dict[str, Any], path: Any) -> None:
+    try:
+        known = re.fullmatch(VERSION, content["pytorch-lightning_version"])
+    except (KeyError, TypeError):
+        known = None
+    if not known:
+        raise UserError(f"'{path}' does not say by which version of Lightning it was made.")
+
+
 def check_paths(content: dict[str, Any], path: Path) -> None:
     """Refuse a checkpoint whose callbacks name files anywhere: Lightning deletes older ones.
+
+    Or one that says not by which version of Lightning it was written.
 
     Args:
         content: What the checkpoint holds.
@@ -145,11 +161,17 @@ def check_paths(content: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: If a file is not in the folder of its callback.
     """
+    _check_version(content, path)
     for state in (content.get("callbacks") or {}).values():
         if not isinstance(state, dict):
             continue
         folder = str(state.get("dirpath") or "")
         files = [state.get(key) for key in ("kth_best_model_path", "last_model_path")]
-        for file in filter(None, [*files, *(state.get("best_k_models") or {})]):
-            if ".." in Path(file).parts or not Path(file).is_relative_to(folder):
+        best = state.get("best_k_models") or {}
+        for file in filter(None, [*files, *(best if isinstance(best, dict) else [best])]):
+            if (
+                not isinstance(file, str)
+                or ".." in Path(file).parts
+                or not Path(file).is_relative_to(folder)
+            ):
                 raise UserError(f"'{path}' is not a checkpoint to go on from: it names '{file}'.")
