@@ -10,18 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from zoo.errors import UserError
 from zoo.sweeping.space import Point, Range
-
-try:
-    import optuna
-    from optuna.storages import BaseStorage, JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.trial import FrozenTrial, Trial, TrialState
-except ImportError as error:
-    raise UserError("A sweep needs Optuna: pip install 'lightning-zoo[sweep]'.") from error
 
 # Raise it whenever what is kept with a study changes its meaning.
 FORMAT = 1

@@ -231,6 +231,16 @@ def test_mistakes_are_told_before_anything_is_trained(
     assert not list(Path().rglob("trials"))
 
 
+def test_a_missing_extra_is_named_with_its_command() -> None:
+    hide = "import sys, runpy; sys.modules['optuna'] = None; sys.argv = ['zoo', 'sweep', "
+    code = hide + "'--model', 'xor_mlp', '--seeds', '2']; runpy.run_module('zoo', None, '__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: A sweep needs optuna, which is not installed: pip install 'lightning-zoo[sweep]'\n"
+    )
+
+
 def test_more_folds_than_rows_of_a_class() -> None:
     x, y = clusters(30)
     y[y == 2] = 1
