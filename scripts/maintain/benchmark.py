@@ -25,7 +25,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 import speed
-from measuring import CALLS, Options, Report, median_ratio, milliseconds
+from measuring import CALLS, Options, Report, environment, median_ratio, milliseconds
 from zoo import create_model, list_models
 from zoo.callbacks.tensorboard.callback import TensorBoardPanels
 from zoo.callbacks.tensorboard.registry import LEVELS
@@ -142,7 +142,7 @@ def run_fit(level: str, options: Options) -> Measured:
         if options.epochs:
             argv += ["--trainer.max_epochs", str(options.epochs)]
         before, started = os.times(), time.perf_counter()
-        done = subprocess.run(argv, capture_output=True, text=True)
+        done = subprocess.run(argv, capture_output=True, text=True, env=environment())
         wall, after = time.perf_counter() - started, os.times()
         if done.returncode:
             raise UserError(f"`fit --inspect {level}` failed: {done.stderr.strip()[-500:]}")

@@ -1,9 +1,11 @@
 """What the sections of `benchmark.py` have in common."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # One call is a few milliseconds; a repeat is the median of so many.
@@ -60,3 +62,12 @@ def milliseconds(call: Callable[[], Any]) -> float:
         call()
         taken.append(1e3 * (time.perf_counter() - started))
     return statistics.median(taken)
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which a script of this folder finds the others.
+
+    The commands of the zoo set PYTHONSAFEPATH, and processes inherit it.
+    """
+    paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

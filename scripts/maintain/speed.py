@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from operator import sub
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 import contestants
 import other_libraries
-from measuring import Options, Report, milliseconds
+from measuring import Options, Report, environment, milliseconds
 from zoo.cli import fit
-from zoo.errors import unknown
+from zoo.errors import UserError, unknown
 from zoo.module import ZooModule
 from zoo.training import Training
 
@@ -136,13 +137,18 @@ def measure_start(options: Options) -> Report:
     imports = [sys.executable, "-c", "import torch, lightning.pytorch"]
     ways = {"import torch, lightning": imports}
     for name in ("xor_mlp", FASHION):
-        ways[f"fit {name}, to the first step"] = [sys.executable, __file__, name]
+        script = str(Path(__file__).resolve())
+        ways[f"fit {name}, to the first step"] = [sys.executable, script, name]
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with TemporaryDirectory() as folder:
         for _ in range(options.repeats):
             for way, argv in ways.items():
                 started = time.perf_counter()
-                subprocess.run(argv, check=True, capture_output=True, cwd=folder)
+                done = subprocess.run(
+                    argv, capture_output=True, text=True, cwd=folder, env=environment()
+                )
+                if done.returncode:
+                    raise UserError(f"`{way}` failed: {done.stderr.strip()[-500:]}")
                 seconds[way].append(time.perf_counter() - started)
     bare = seconds["import torch, lightning"]
     rows = [

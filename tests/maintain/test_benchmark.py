@@ -37,16 +37,35 @@ def test_evaluate_measures_a_test_beside_a_bare_forward() -> None:
 
 
 @pytest.mark.slow
-def test_fit_is_near_the_best_loop_by_hand() -> None:
-    """The bounds are guesses, not yet held against a machine at rest."""
-    options = benchmark.Options(repeats=3, source="synthetic", cases=("fashion_ffnn",))
+@pytest.mark.parametrize(
+    ("case", "epochs", "bounds"),
+    [
+        ("fashion_ffnn", 1, (1.8, 1.2, 0.8)),
+        ("mnist_classifier", 1, (3.0, 1.0, 0.6)),
+        ("logistic_regression", 500, (9.0, 9.0, 0.6)),  # it took 19 times as long as `tight`
+    ],
+)
+def test_fit_is_near_the_best_loop_by_hand(
+    case: str, epochs: int, bounds: tuple[float, ...]
+) -> None:
+    """The bounds are far above what was measured: also a busy machine keeps them."""
+    options = benchmark.Options(repeats=3, epochs=epochs, source="synthetic", cases=(case,))
     found = SECTIONS["train"](options).values
     ours, *theirs = (
-        found[f"fashion_ffnn {name} 32-true"]["processor"]
+        found[f"{case} {name} 32-true"]["processor"]
         for name in ("zoo", "tight", "documented", "stock")
     )
     ratios = [benchmark.median_ratio(ours, other) for other in theirs]
-    assert all(ratio < bound for ratio, bound in zip(ratios, (1.8, 1.2, 0.8), strict=True)), ratios
+    assert all(ratio < bound for ratio, bound in zip(ratios, bounds, strict=True)), ratios
+
+
+@pytest.mark.slow
+def test_start_runs_to_the_first_step() -> None:
+    rows = SECTIONS["start"](benchmark.Options(repeats=1)).rows
+    assert [row[0] for row in rows][1:] == [
+        "fit xor_mlp, to the first step",
+        "fit fashion_ffnn, to the first step",
+    ]
 
 
 def test_load_measures_every_network_with_weights() -> None:
