@@ -248,7 +248,9 @@ def write_frame(frame: "pd.DataFrame", output: str) -> int:
             else:
                 file.write(frame.to_csv(index=False, lineterminator="\n").encode())
     except ImportError as error:
-        raise UserError("Parquet needs pyarrow: pip install pyarrow, or name a .csv.") from error
+        raise UserError(
+            "Parquet needs pyarrow: pip install 'lightning-zoo[parquet]', or name a .csv."
+        ) from error
     except OSError as error:
         raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
     return len(frame)
