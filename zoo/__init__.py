@@ -22,6 +22,8 @@ _HOMES = {
     "DataSpec": "datamodules.spec",
     "Learning": "zoo.learning",
     "ZooModule": "zoo.module",
+    "TabularClassifier": "zoo.estimators",
+    "TabularRegressor": "zoo.estimators",
     "UserError": "zoo.errors",
 }
 __all__ = sorted(_HOMES)
