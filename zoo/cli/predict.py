@@ -383,5 +383,7 @@ def _output(name: str, sources: list[Path]) -> Generator[IO[str], None, None]:
 def _refuse_target(target: Path, sources: Sequence[Path] = ()) -> None:
     if target.is_dir():
         raise UserError(f"--output {target} is a folder; name a file in it.")
+    if not target.parent.is_dir():
+        raise UserError(f"--output {target}: there is no folder '{target.parent}'; make it.")
     if target.exists() and any(target.samefile(source) for source in sources):
         raise UserError(f"--output {target} is the input itself; name another file.")
