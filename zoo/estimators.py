@@ -121,7 +121,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the likeliest classes (N,), as accuracy asks; `network_` keeps its threshold."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
 
 class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]

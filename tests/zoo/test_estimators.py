@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -34,6 +35,11 @@ def test_a_classifier_takes_frames_and_names(tmp_path, monkeypatch, capsys):
     assert (again.predict(frame) == found.predict(frame)).all()
     assert list(tmp_path.iterdir()) == []  # no run is left behind
     assert capsys.readouterr().out == ""
+
+
+def test_an_estimator_without_training_says_so():
+    with pytest.raises(NotFittedError):
+        zoo.TabularClassifier().predict(table()[0])
 
 
 def test_a_regressor_stands_in_a_pipeline(tmp_path, monkeypatch):
