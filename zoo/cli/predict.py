@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import re
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datamodules.files import atomic_write
 from datamodules.folders import expand_home
 from zoo.cli import Trust
+from zoo.cli.answers import as_columns, as_text, check_output, free_name, open_output, write_frame
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def predict_tables(model: "Network", inputs: list[str], output: str, **reading: 
 
     sources = find_files(inputs)
     if Path(output).suffix.lower() in (".parquet", ".json"):
-        _refuse_target(expand_home(output), sources)
+        check_output(expand_home(output), sources)
         import pandas as pd
 
         parts = [chunk for _, chunk in predicted_chunks(model, sources, **reading)]
         count = write_frame(pd.concat(parts), output)
     else:
-        with _output(output, sources) as target:
+        with open_output(output, sources) as target:
             count = predict(model, sources, target, **reading)
     if output != "-":
         several = f" of {len(sources)} files" if len(sources) > 1 else ""
@@ -146,13 +146,13 @@ def predict_inputs(
     predicted = model.answer(outputs)
     reasons = _reasons(model, read, explain) if explain else None
     if output is None:
-        print(_shown(read.names, predicted, model.class_names, reasons))
+        print(as_text(read.names, predicted, model.class_names, reasons))
     else:
         import pandas as pd
 
-        frame = pd.DataFrame({"input": read.names, **_columns(predicted, model, {"input"})})
+        frame = pd.DataFrame({"input": read.names, **as_columns(predicted, model, {"input"})})
         if reasons:
-            frame[_free("because of", set(frame))] = reasons
+            frame[free_name("because of", set(frame))] = reasons
         count = write_frame(frame, output)
         if output != "-":
             print(f"{count:,} predictions written to {output}", file=sys.stderr)
@@ -188,72 +188,6 @@ def _reasons(model: "Network", read: "Inputs", folder: str) -> list[str]:
     if model.spec.kind != "tokens":
         print(f"what they rest on, in red: {target}/*.png", file=sys.stderr)
     return reasons
-
-
-def _shown(
-    names: list[str],
-    predicted: dict[str, Any],
-    classes: list[str],
-    reasons: list[str] | None = None,
-) -> str:
-    """Return a table for the terminal: class, probability and the two after it; then reasons.
-
-    What is none of the classes is called unknown, and all three stand behind it.
-    """
-    from zoo.calibration import UNKNOWN
-
-    if "probabilities" not in predicted:
-        values = [" ".join(f"{v:.6g}" for v in row) for row in predicted["prediction"].tolist()]
-        rows = [list(pair) for pair in zip(names, values, strict=True)]
-        return _table(rows, ["input", "prediction"], reasons)
-    shares, places = predicted["probabilities"].topk(min(3, len(classes)), dim=1)
-    rows = []
-    unknown = predicted["unknown"].tolist() if "unknown" in predicted else [False] * len(names)
-    found = zip(names, shares.tolist(), places.tolist(), unknown, strict=True)
-    for name, row, order, is_unknown in found:
-        best, *rest = zip(order, row, strict=True)
-        cells = [UNKNOWN, ""] if is_unknown else [classes[best[0]], f"{best[1]:.3f}"]
-        then = ", ".join(f"{classes[i]} {p:.3f}" for i, p in ([best] * is_unknown + rest))
-        rows.append([name, *cells, then])
-    return _table(rows, ["input", "class", "probability", "then"], reasons)
-
-
-def _table(rows: list[list[str]], titles: list[str], reasons: list[str] | None) -> str:
-    from zoo.console import table
-
-    if reasons is None:
-        return table(rows, titles)
-    pairs = zip(rows, reasons, strict=True)
-    return table([[*row, reason] for row, reason in pairs], [*titles, "because of"])
-
-
-def write_frame(frame: "pd.DataFrame", output: str) -> int:
-    """Write predictions as CSV, Parquet or JSON, by the name; `-` is CSV on standard output.
-
-    Returns:
-        How many rows were written.
-    """
-    if output == "-":
-        sys.stdout.write(frame.to_csv(index=False, lineterminator="\n"))
-        return len(frame)
-    target = expand_home(output)
-    _refuse_target(target)
-    kind = target.suffix.lower()
-    try:
-        with atomic_write(target) as file:
-            if kind == ".parquet":
-                frame.to_parquet(file, index=False)
-            elif kind == ".json":
-                file.write(frame.to_json(orient="records", indent=1, force_ascii=False).encode())
-            else:
-                file.write(frame.to_csv(index=False, lineterminator="\n").encode())
-    except ImportError as error:
-        raise UserError(
-            "Parquet needs pyarrow: pip install 'lightning-zoo[parquet]', or name a .csv."
-        ) from error
-    except OSError as error:
-        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-    return len(frame)
 
 
 def predict(model: "Network", sources: list[Path], target: IO[str], **reading: Any) -> int:
@@ -317,7 +251,7 @@ def predicted_chunks(
             rows = encode_frame(chunk, preprocessing, file.decimal, name, anomalies)
             with torch.inference_mode():
                 predicted = model.answer(model(rows))
-            yield first, chunk.assign(**_columns(predicted, model, set(first.columns)))
+            yield first, chunk.assign(**as_columns(predicted, model, set(first.columns)))
         for line in anomalies.lines():
             print(f"warning: {name}, {line}.", file=sys.stderr)
 
@@ -329,61 +263,3 @@ def _title(path: Path) -> str:
     if not is_written_down(path):
         return str(path)
     return "Standard input" if path.name == COPY else path.name
-
-
-def _columns(predicted: dict[str, Any], model: "Network", taken: set[str]) -> "dict[str, Any]":
-    """Name the new columns: `prediction`, and `probability_CLASS` or one for each target.
-
-    A network that says so has a column `unknown` too; beside it the prediction is the likeliest
-    class all the same.
-    """
-    values = predicted["prediction"]
-    columns: dict[str, Any] = {}
-    if "probabilities" in predicted:
-        columns["prediction"] = values
-        for name, column in zip(model.class_names, predicted["probabilities"].T, strict=True):
-            columns[f"probability_{name}"] = column.numpy().round(6)
-        if "unknown" in predicted:
-            columns["unknown"] = predicted["unknown"].numpy()
-    else:
-        names = model.spec.preprocessing.get("target", {}).get("names", ["prediction"])
-        several = len(names) > 1
-        for name, column in zip(names, values.T, strict=True):
-            columns[f"prediction_{name}" if several else "prediction"] = column.numpy()
-        for end in ("lower", "upper"):
-            if end in predicted:
-                for name, column in zip(names, predicted[end].T, strict=True):
-                    columns[f"{end}_{name}" if several else end] = column.numpy()
-    return {_free(name, taken): column for name, column in columns.items()}
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return a name that the input does not use: it may hold predictions already."""
-    while name in taken:
-        name += "_new"
-    return name
-
-
-@contextlib.contextmanager
-def _output(name: str, sources: list[Path]) -> Generator[IO[str], None, None]:
-    """Give a file to write to that appears under its name only when it is complete."""
-    if name == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    target = expand_home(name)
-    _refuse_target(target, sources)
-    try:
-        with atomic_write(target, "w", encoding="utf-8", newline="") as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"--output {target} cannot be written: {error.strerror}.") from error
-
-
-def _refuse_target(target: Path, sources: Sequence[Path] = ()) -> None:
-    if target.is_dir():
-        raise UserError(f"--output {target} is a folder; name a file in it.")
-    if not target.parent.is_dir():
-        raise UserError(f"--output {target}: there is no folder '{target.parent}'; make it.")
-    if target.exists() and any(target.samefile(source) for source in sources):
-        raise UserError(f"--output {target} is the input itself; name another file.")
