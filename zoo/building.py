@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,10 @@ from zoo.errors import UserError
 # Layers and parameters that a network may have for each tensor that its file holds, and besides: a
 # linear layer without bias is followed by a normalization, an activation and dropout.
 PARTS_PER_TENSOR, MORE_PARTS = 16, 1000
+
+
+#: What DistributedDataParallel and torch.compile put before the names of all parameters.
+WRAPPERS = ("module.", "_orig_mod.")
 
 
 class _TooManyPartsError(Exception):
@@ -124,3 +128,54 @@ def describe_mismatch(expected: dict[str, Any], found: dict[str, Any]) -> str:
     if all(problem.startswith("head.") for problem in problems):
         advice += ", or classes=[...] for a new head"
     return f"{'; '.join(sorted(problems)[:4])}. {advice}."
+
+
+def check_fit(
+    network: type[nn.Module],
+    content: Mapping[str, Any],
+    place: str,
+    given: Collection[Any] = (),
+    changed: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse a checkpoint of another network before one of its size is made.
+
+    Args:
+        network: The class that is to be made of it.
+        content: The checkpoint's.
+        place: Where that is, for errors.
+        given: Arguments that the caller gives by position: then nothing can be said before.
+        changed: Arguments that the caller gives by name, in the place of the checkpoint's.
+
+    Raises:
+        UserError: If it does not fit.
+    """
+    changed = changed or {}
+    known = set(inspect.signature(network).parameters)
+    hparams = content.get("hyper_parameters") or {}
+    if given or "hparams_file" in changed or not isinstance(hparams, Mapping):
+        return
+    arguments = {k: v for k, v in {**hparams, **changed}.items() if k in known}
+    if "spec" not in arguments:
+        return
+    spec = DataSpec.of(arguments.pop("spec"))
+    check_arguments(network, {k: v for k, v in arguments.items() if k not in changed}, place)
+    state = content["state_dict"]
+    sketched = sketch(network, spec, arguments, len(state), place)
+    if sketched is None:
+        return
+    if mismatch := describe_mismatch(sketched.state_dict(), dict(unwrapped(state, sketched))):
+        raise UserError(f"{place} does not fit {network.__name__}: {mismatch}")
+
+
+def unwrapped(state: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
+    """Return the parameters of a compiled or a DDP-wrapped network by the network's own names."""
+    own = model.state_dict()
+    while state:
+        # A wrapper's name stands before all names; a network may have a `module` of its own.
+        wrapper = next(iter(state)).partition(".")[0] + "."
+        if wrapper not in WRAPPERS or not all(
+            name.startswith(wrapper) and name not in own for name in state
+        ):
+            break
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state

@@ -1,6 +1,5 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
-from zoo.building import check_arguments, describe_mismatch, sketch
+from zoo.building import check_fit, unwrapped
 from zoo.calibration import Calibration
 from zoo.cards import Card
 from zoo.checkpoints import check_hparams
@@ -21,9 +20,6 @@ from zoo.decisions import Decision
 from zoo.errors import UserError
 from zoo.freezing import keep_frozen_layers_in_evaluation, matching
 from zoo.tasks import build_task
-
-#: What DistributedDataParallel and torch.compile put before the names of all parameters.
-WRAPPERS = ("module.", "_orig_mod.")
 
 
 class Network(LightningModule):
@@ -202,27 +198,7 @@ class Network(LightningModule):
         if not isinstance(batch, (tuple, list)):
             return batch
         known = self._input_structure or preprocessing.structure(self.example_input_array)
-        if preprocessing.structure(batch) == known:
-            return batch
-        if len(batch) == 1:
-            return batch[0]
-        if len(batch) != 2:
-            return batch
-        inputs, rest = batch
-        if known is None:
-            has_targets = self._look_like_targets(rest)
-        else:
-            has_targets = preprocessing.structure(inputs) == known
-        return inputs if has_targets else batch
-
-    def _look_like_targets(self, values: Any) -> bool:
-        if not isinstance(values, Tensor):  # such as names of classes; but tensors are inputs
-            parts = values.values() if isinstance(values, dict) else values or ()
-            return not any(isinstance(part, Tensor) for part in parts)
-        columns = {"binary": 1, "regression": self.num_outputs}
-        return values.ndim == 1 or (
-            values.ndim == 2 and values.shape[1] == columns.get(self.spec.task)
-        )
+        return preprocessing.inputs_of(batch, known, self.spec)
 
     def arguments_at(self, input_shape: Any) -> dict[str, Any]:
         """Return the arguments with which the same weights read images of another size."""
@@ -333,30 +309,11 @@ class Network(LightningModule):
         cls.check_arguments_in_data(given, f"The checkpoint '{checkpoint_path}'")
         options = {"weights_only": True, **kwargs}
         if options.get("strict", True):
-            cls._check_fit(content, f"'{checkpoint_path}'", args, kwargs)
+            check_fit(cls, content, f"'{checkpoint_path}'", args, kwargs)
         try:
             return super().load_from_checkpoint(checkpoint_path, *args, **options)
         except TypeError as error:  # of an argument that the network does not take
             raise UserError(f"'{checkpoint_path}' does not fit {cls.__name__}: {error}.") from error
-
-    @classmethod
-    def _check_fit(cls, content: dict[str, Any], place: str, args: Any, changed: Any) -> None:
-        """Refuse a checkpoint of another network before one of its size is made."""
-        known = set(inspect.signature(cls).parameters)
-        hparams = content.get("hyper_parameters") or {}
-        if args or "hparams_file" in changed or not isinstance(hparams, Mapping):
-            return
-        arguments = {k: v for k, v in {**hparams, **changed}.items() if k in known}
-        if "spec" not in arguments:
-            return
-        spec = DataSpec.of(arguments.pop("spec"))
-        check_arguments(cls, {k: v for k, v in arguments.items() if k not in changed}, place)
-        state = content["state_dict"]
-        sketched = sketch(cls, spec, arguments, len(state), place)
-        if sketched is None:
-            return
-        if mismatch := describe_mismatch(sketched.state_dict(), unwrapped(state, sketched)):
-            raise UserError(f"{place} does not fit {cls.__name__}: {mismatch}")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
@@ -385,20 +342,6 @@ class Network(LightningModule):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.train(self.training)
-
-
-def unwrapped(state: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
-    """Return the parameters of a compiled or a DDP-wrapped network by the network's own names."""
-    own = model.state_dict()
-    while state:
-        # A wrapper's name stands before all names; a network may have a `module` of its own.
-        wrapper = next(iter(state)).partition(".")[0] + "."
-        if wrapper not in WRAPPERS or not all(
-            name.startswith(wrapper) and name not in own for name in state
-        ):
-            break
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
-    return state
 
 
 def as_buffer(values: list[float] | None) -> Tensor | None:

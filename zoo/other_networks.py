@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from datamodules.folders import expand_home
+from zoo.building import WRAPPERS
 from zoo.checkpoints import DAMAGED
 from zoo.classes import class_at, class_in_data
 from zoo.errors import UserError, nearest
 from zoo.extras import require_extra
-from zoo.network import WRAPPERS
-from zoo.weights import adapt_channels
+from zoo.transfer import adapt_channels
 
 TORCHVISION, TIMM = "torchvision.models.", "timm."
 # Of ImageNet's pixels from 0 to 1: what torchvision's networks were trained with.

@@ -17,7 +17,8 @@ from zoo.learning import SETTINGS, ClassSpec, Learning
 from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
 from zoo.run_recipe import start_from_weights
-from zoo.weights import follow, load_backbone, load_weights
+from zoo.transfer import follow, load_backbone
+from zoo.weights import load_weights
 
 
 def create_datamodule(

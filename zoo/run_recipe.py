@@ -115,7 +115,7 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
         recipe: The recipe, which names its weights. How the network learns stays its own, and so
             does its dropout.
         own: Arguments of the network that the user gave, those of the recipe if None. They stay
-            too; `zoo.weights.load_backbone` refuses what of them contradicts the weights.
+            too; `zoo.transfer.load_backbone` refuses what of them contradicts the weights.
 
     Raises:
         UserError: If there are no such weights, they have another sha256 than the recipe says, or

@@ -52,7 +52,8 @@ from zoo.signals import Interrupted, received
 from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
 from zoo.training_mistakes import training_mistakes
-from zoo.weights import dataset_of, follow, load_backbone, read_as_before, save_weights
+from zoo.transfer import follow, load_backbone, read_as_before
+from zoo.weights import dataset_of, save_weights
 
 
 class Training:

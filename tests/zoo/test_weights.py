@@ -12,7 +12,8 @@ from zoo import DataSpec, ZooModule, load_weights, save_weights
 from zoo.architectures import FeedForward
 from zoo.cards import METADATA_KEY, read_card
 from zoo.errors import UserError
-from zoo.weights import load_backbone, to_bytes
+from zoo.transfer import load_backbone
+from zoo.weights import to_bytes
 
 PIXELS = {"kind": "pixels", "mean": 0.3, "std": 0.5}
 

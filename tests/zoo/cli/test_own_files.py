@@ -176,7 +176,7 @@ def test_other_sizes_and_channels_adapt_the_grid_and_the_first_layer(
 
 
 def test_grey_pictures_in_rgb_give_what_they_gave_in_grey(letters: Path) -> None:
-    from zoo.weights import load_backbone
+    from zoo.transfer import load_backbone
 
     data = ImageFiles(str(letters), size=28, channels=3)
     model, _ = load_backbone("conv_net", data.spec)

@@ -15,7 +15,7 @@ from zoo import DataSpec, create_model, find_recipe, list_models, load_weights, 
 from zoo.architectures import FeedForward
 from zoo.cards import read_structure
 from zoo.recipe import PRETRAINED
-from zoo.weights import load_backbone
+from zoo.transfer import load_backbone
 
 Run = Callable[..., Any]
 
