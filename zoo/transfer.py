@@ -47,7 +47,7 @@ def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
         return spec
     if hasattr(data, "read_like"):  # pictures in files: at the size of the weights, for one
         data.read_like(source.spec)
-        return data.spec  # type: ignore[attr-defined, no-any-return]
+        return data.spec  # type: ignore[attr-defined]
     if read["kind"] == "table":
         source, _ = with_new_categories(source, spec.preprocessing)
     if read["kind"] in ("table", "tokens"):
