@@ -1,10 +1,6 @@
 """The datamodule for pictures in files: a folder becomes training data in one command."""
 
 import collections
-import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,22 +12,15 @@ from datamodules.base import Split, Task, TensorDataModule
 from datamodules.errors import UserError
 from datamodules.folds import check_folds, hold_out_fold
 from datamodules.image_files.cropping import Crop, ImageReader, Polarity
-from datamodules.image_files.listing import Listing, list_labelled
-from datamodules.image_files.loading import (
-    Header,
-    Loaded,
-    duplicates_across,
-    load_images,
-    read_headers,
-)
+from datamodules.image_files.listing import list_labelled
+from datamodules.image_files.loading import Header, Loaded, load_images, read_headers
+from datamodules.image_files.profile import content_digest, described
+from datamodules.image_files.storage import room_for
 from datamodules.spec import DataSpec
 from datamodules.tabular import splits
 
 # Pictures of different sizes are read as squares of their usual longer side, at most this.
 LARGEST_SIDE = 224
-# Pixels that take more than this share of the free memory are kept in a file instead.
-SHARE_OF_MEMORY = 0.4
-MOST_NAMED = 5
 
 
 class ImageFiles(TensorDataModule):
@@ -134,6 +123,7 @@ class ImageFiles(TensorDataModule):
         scale = {"mean": 0.0, "std": 1.0}
         if self._expected is not None:
             scale = {k: v for k, v in self._expected.preprocessing.items() if k in scale}
+        assert self._reader is not None  # the splits were read by it
         return {"kind": "pixels", **scale, **self._reader.plain()}
 
     @property
@@ -187,13 +177,13 @@ class ImageFiles(TensorDataModule):
                 "apart."
             )
         self._headers = [headers[i] for i in readable]
-        self._reader = self._make_reader(self._headers)
+        reader = self._reader = self._make_reader(self._headers)
         codes = np.array([names.index(listing.labels[i]) for i in readable])
         rows = self._split(np.array([listing.roles[i] for i in readable]), codes, names)
         order = np.concatenate(list(rows.values()))
         numbers = np.array(readable)[order]
         files = [listing.files[number] for number in numbers]
-        loaded = load_images(files, self._reader, self._storage(len(files)))
+        loaded = load_images(files, reader, room_for((len(files), *reader.shape)))
         target = torch.from_numpy(codes[order])
         if self._expected is not None:
             target = torch.from_numpy(self._expected.numbers_of(names))[target]
@@ -201,15 +191,15 @@ class ImageFiles(TensorDataModule):
         self._class_names = names
         found = self._take(rows, loaded, target, numbers)
         self.files = {split: [listing.files[n] for n in kept] for split, kept in self.rows.items()}
-        self._describe(listing, headers, loaded, found)
+        self._profile = described(self.path, listing, headers, reader, loaded, self.files)
+        self._checksums = {Path(self.path).name: content_digest(Path(self.path).parent, loaded)}
         if self.task == "binary":
             return {split: (x, y.float()) for split, (x, y) in found.items()}
         return found
 
     def _make_reader(self, headers: list[Header]) -> ImageReader:
-        known: dict[str, Any] = {}
-        if self._expected is not None or self._like is not None:
-            known = vars(ImageReader.of(self._expected or self._like))
+        like = self._expected or self._like
+        known: dict[str, Any] = {} if like is None else vars(ImageReader.of(like))
         sizes = collections.Counter(header.size for header in headers)
         if self.size is not None:
             height, width = self.size
@@ -264,22 +254,6 @@ class ImageFiles(TensorDataModule):
                 f"No class of '{self.path}' has three pictures to train, validate and test on."
             )
 
-    def _storage(self, count: int) -> np.ndarray:
-        """Return room for the pictures: in memory, or in a file that goes with the process."""
-        shape = (count, *self._reader.shape)
-        needed = int(np.prod(shape, dtype=np.int64))
-        if needed <= SHARE_OF_MEMORY * free_memory():
-            return np.empty(shape, dtype=np.uint8)
-        folder = tempfile.gettempdir()
-        if needed > shutil.disk_usage(folder).free:  # a map into a full disk kills the process
-            raise UserError(
-                f"{count:,} pictures of {' x '.join(map(str, self._reader.shape))} take "
-                f"{needed / 1e9:.1f} GB, more than memory and '{folder}' have: give a smaller "
-                "--data.size."
-            )
-        with tempfile.TemporaryFile(prefix="zoo-pictures-") as file:
-            return np.memmap(file, np.uint8, "w+", shape=shape)
-
     def _take(
         self, rows: dict[str, np.ndarray], loaded: Loaded, target: Tensor, numbers: np.ndarray
     ) -> dict[str, Split]:
@@ -297,56 +271,3 @@ class ImageFiles(TensorDataModule):
             self.rows[role] = numbers[part][good]
             start += len(index)
         return found
-
-    def _describe(
-        self, listing: Listing, headers: list[Header], loaded: Loaded, found: dict[str, Split]
-    ) -> None:
-        sizes = {role: len(y) for role, (_, y) in found.items()}
-        total = sum(sizes.values())
-        counts = collections.Counter(listing.labels)
-        classes = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:20])
-        more = f" and {len(counts) - 20} more" if len(counts) > 20 else ""
-        widths, heights = zip(*(h.size for h in headers if not h.problem), strict=True)
-        channels, height, width = self._reader.shape
-        ranges = f"{min(widths)} x {min(heights)}"
-        if (max(widths), max(heights)) != (min(widths), min(heights)):
-            ranges += f" to {max(widths)} x {max(heights)}"
-        lines = [
-            f"{self.path}: {total:,} pictures in {len(counts)} classes, of {ranges} pixels",
-            f"classes: {classes}{more}",
-            f"read as {'grey' if channels == 1 else 'RGB'}, {width} x {height}; "
-            f"the first picture: {loaded.first}",
-            ", ".join(f"{role} {size:,}" for role, size in sizes.items()),
-        ]
-        problems = [h.problem for h in headers if h.problem] + loaded.problems
-        if problems:
-            lines.append(f"warning: {len(problems)} unreadable, left out:")
-            lines += [f"  {problem}" for problem in problems[:MOST_NAMED]]
-            if len(problems) > MOST_NAMED:
-                lines.append(f"  and {len(problems) - MOST_NAMED} more")
-        if listing.ignored:
-            lines.append(f"{listing.ignored} files of other kinds are left out")
-        copies = duplicates_across(
-            {role: [loaded.digests[f] for f in files] for role, files in self.files.items()},
-            self.files,
-        )
-        if copies:
-            one, other = copies[0]
-            lines.append(
-                f"warning: {len(copies)} pictures are in two splits, so that figures are too good, "
-                f"such as '{one}' and '{other}'"
-            )
-        self._profile = lines
-        digest = hashlib.md5(usedforsecurity=False)
-        root = Path(self.path).parent
-        for file, content in sorted(loaded.digests.items()):
-            digest.update(f"{os.path.relpath(file, root)} {content}\n".encode())
-        self._checksums = {Path(self.path).name: digest.hexdigest()}
-
-
-def free_memory() -> int:
-    """Return how many bytes of memory are free; 4 GB where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 4 * 2**30

@@ -170,7 +170,7 @@ def test_copies_in_two_splits_are_said(tmp_path: Path) -> None:
 
 def test_more_than_memory_is_mapped_from_a_file(letters: Path, monkeypatch: Any) -> None:
     inside = ImageFiles(str(letters)).splits
-    monkeypatch.setattr("datamodules.image_files.datamodule.free_memory", lambda: 0)
+    monkeypatch.setattr("datamodules.image_files.storage.free_memory", lambda: 0)
     mapped = ImageFiles(str(letters)).splits
     for split in inside:
         assert torch.equal(inside[split][0], mapped[split][0])
