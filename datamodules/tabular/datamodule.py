@@ -1,25 +1,22 @@
 """The datamodule for tables: a CSV of any shape becomes training data in one command."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from datamodules.base import EVALUATION_BATCH_SIZE, Split, TensorDataModule
+from datamodules.base import EVALUATION_BATCH_SIZE, Split, Task, TensorDataModule
 from datamodules.batches import TensorBatches
 from datamodules.errors import UserError
 from datamodules.folders import checksums_of, data_folder, expand_home
-from datamodules.folds import check_folds, hold_out_fold
+from datamodules.folds import check_folds
 from datamodules.following import encoding
 from datamodules.tabular import (
-    codes,
-    duplicates,
-    incoming,
-    leaks,
+    cached,
+    fitting,
+    followed,
     profile,
-    selection,
+    remarks,
     splits,
     statistics,
     store,
@@ -27,15 +24,13 @@ from datamodules.tabular import (
     targets,
 )
 from datamodules.tabular.anomalies import warn
-from datamodules.tabular.dialect import is_number
-from datamodules.tabular.encode import source_columns
-from datamodules.tabular.reading import ReadOptions, TableFile
-from datamodules.tabular.rows import Rows
-from datamodules.tabular.schema import SchemaRequest, nothing_left
+from datamodules.tabular.fitting import FitRequest
+from datamodules.tabular.reading import ReadOptions
+from datamodules.tabular.rows import selected
+from datamodules.tabular.schema import SchemaRequest, no_target
+from datamodules.tabular.splits import SplitRequest
 from datamodules.tabular.statistics import Scaling
 from datamodules.tabular.store import Table
-from datamodules.tabular.table_reader import TableReader
-from datamodules.tabular.units import Units, in_time
 
 # Above this share of one class, its share alone makes a fine accuracy.
 UNBALANCED = 0.8
@@ -163,27 +158,33 @@ class Tabular(TensorDataModule):
             batch_size=1 if batch_size == "auto" else batch_size, seed=seed, shuffle=shuffle
         )
         check_folds(folds, fold)
-        self.folds, self.fold = folds, fold
         self.auto_batch_size = batch_size == "auto"
         if bins < 0 or bins == 1:
             raise UserError(f"--data.bins must be 0 or at least 2, not {bins}.")
         self.paths = {"all": path, "test": test_path, "val": val_path}
-        self.wanted = {
-            "target": [] if target is None else _as_list(target),
-            "categorical": _as_list(categorical),
-            "numeric": _as_list(numeric),
-            "drop": _as_list(drop),
-            "columns": _as_list(columns),
-            "split_column": split_column or group or time,
-        }
         by = {"split_column": split_column, "group": group, "time": time}
         given = [option for option, name in by.items() if name is not None]
         if len(given) > 1:
             raise UserError(f"Give --data.{given[0]} or --data.{given[1]}, not both.")
-        self.split_option = given[0] if given else "split_column"
-        # A name that the user gives is no number: where it stands first, there is a header.
-        named = [n for names in self.wanted.values() for n in _as_list(names)]
-        expect = tuple(name for name in named if not name.lstrip("-").isdigit())
+        column, split_option = split_column or group or time, given[0] if given else "split_column"
+        self.request = SchemaRequest(
+            target=_as_list(target),
+            categorical=_as_list(categorical),
+            numeric=_as_list(numeric),
+            drop=_as_list(drop),
+            columns=_as_list(columns),
+            split_column=column,
+            split_option=split_option,
+        )
+        self.split_request = SplitRequest(
+            val_size if val_split is None else val_split,
+            test_size if test_split is None else test_split,
+            seed,
+            folds,
+            fold,
+            column,
+            split_option,
+        )
         self.read_options = ReadOptions(
             separator,
             header,
@@ -192,26 +193,22 @@ class Tabular(TensorDataModule):
             thousands,
             tuple(_as_list(missing)),
             bad_rows,
-            expect,
+            self.request.expected,
         )
         self.wanted_task, self.wanted_weights = task, class_weights
         self.positive = None if positive is None else str(positive)
-        self.val_size = val_size if val_split is None else val_split
-        self.test_size = test_size if test_split is None else test_split
         self.costs, self.interval = targets.read_costs(costs), interval
         if interval is not None and not 0 < interval < 1:
             raise UserError(f"--data.interval is a share between 0 and 1, not {interval:g}.")
-        self.fit_options = {
-            "scaling": scaling,
-            "missing_indicators": missing_indicators,
-            "bins": bins,
-        }
-        self.selects, self.embeds_codes = select == "telling", code_columns == "embed"
+        self.fit_request = FitRequest(
+            scaling, missing_indicators, bins, select == "telling", code_columns == "embed"
+        )
         self.cache, self.source = cache, source
         self.cache_dir = expand_home(cache_dir) if cache_dir else None
         self.data_dir, self.data_dir_named_by = data_folder(data_dir)
         self._preprocessing: dict[str, Any] = {}
-        self._task, self._class_names = "", []
+        self._task: Task = "regression"
+        self._class_names: list[str] = []
         self._class_weights: list[float] | None = None
         self._profile: list[tuple[str, list[str]]] = []
         #: The files, and the numbers of the rows of every split, among rows with a target.
@@ -220,7 +217,7 @@ class Tabular(TensorDataModule):
         self.rows: dict[str, np.ndarray] = {}
 
     @property
-    def task(self) -> str:  # type: ignore[override]
+    def task(self) -> Task:  # type: ignore[override]
         """`binary`, `multiclass` or `regression`, as the target column shows or the user said."""
         _ = self.splits
         return self._task
@@ -275,252 +272,64 @@ class Tabular(TensorDataModule):
         table = self._table()
         target = self._target(table)
         self._task, self._class_names = target.task, target.class_names
-        rows = self.rows = self._split(table, target)
+        is_new = self._expected is None
+        rows = self.rows = splits.of_table(table, target, self.split_request, all_classes=is_new)
         targets.check_decision(target, self.costs, self.interval, len(rows["val"]))
         self.files, train = table.report.files, rows["train"]
         if self._expected is None:
-            numeric, categorical, keep = self._fit(table, target, train)
+            fitted, keep = fitting.fit(table, target, train, self.fit_request)
+            fitted["missing"] = list(self.read_options.missing)
         else:
-            known = self._expected.preprocessing
-            numeric, categorical = known["numeric"], known["categorical"]
+            fitted = encoding(self._expected.preprocessing)
             keep = list(range(table.rows.shape[1]))
             warn(table.report.unlike_training, ", ".join(self.files))
-        if not keep:
-            report = table.report
-            raise nothing_left(Path(report.files[0]), report.dropped, report.notes)
-        self._describe(table, target, train, numeric, categorical)
-        balance = None
-        if target.codes is not None:
-            counts = np.bincount(target.codes[train], minlength=len(target.class_names)).tolist()
-            balance = dict(zip(target.class_names, counts, strict=True))
-            self.largest_class = max(counts) / len(train)
+        described = {"names": target.names, **targets.moments(target, train)}
+        self._preprocessing = {**fitted, "target": described}
+        balance = target.balance(train)
+        if balance is not None:
+            self.largest_class = max(balance.values()) / len(train)
             self._class_weights = statistics.class_weights(self.wanted_weights, balance)
         if self.auto_batch_size:
             # About 32 steps in an epoch, so that one number of epochs suits tables of any size.
             self.batch_size = int(2 ** np.clip(np.log2(len(train) / 32).round(), 3, 10))
-        name = ", ".join(Path(file).name for file in table.report.files[:3])
-        sizes = {role: len(index) for role, index in rows.items()}
-        used = {entry["name"] for entry in numeric + categorical}
-        telling, notes = [], target.notes
-        if self._expected is None:
-            telling = leaks.giveaways(table, target, train, used)
-            if not self.embeds_codes:
-                notes = notes + codes.hint(codes.find(table, target, train, used))
-            notes = notes + duplicates.count(table, target, rows, keep)
-        self._profile = profile.sections(
-            table, name, self._preprocessing, self._task, balance, sizes, notes, telling
-        )
+        telling: list[str] = []
+        notes = target.notes
+        if is_new:
+            telling, noted = remarks.examine(
+                table, target, rows, keep, fitted, hint_codes=not self.fit_request.embeds_codes
+            )
+            notes = notes + noted
+        self._profile = profile.sections(table, target, rows, self._preprocessing, notes, telling)
         if table.mapped:
             store.release(table.targets)
-        return {role: self._select(table, target, rows[role], keep) for role in sizes}
-
-    def _fit(
-        self, table: Table, target: targets.Target, train: np.ndarray
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[int]]:
-        """Return numeric and categorical entries, and the table's features that they describe."""
-        numeric, categorical, keep = statistics.fit(table, train, **self.fit_options)
-        if self.selects and len(keep) > len(train):
-            chosen = selection.most_telling(table, target, train, keep)
-            target.notes.append(selection.described(len(chosen), len(keep)))
-            entries = numeric + categorical
-            numeric = [entries[i] for i in chosen if i < len(numeric)]
-            categorical = [entries[i] for i in chosen[len(numeric) :]]
-            keep = [keep[i] for i in chosen]
-        if self.embeds_codes:
-            by_name = {entry["name"]: entry for entry in numeric}
-            for name in codes.find(table, target, train, set(by_name)):
-                by_name[name]["values"] = codes.values(table, name, train)
-                target.notes.append(f"'{name}' is read as a number and as codes of things")
-        return numeric, categorical, keep
+        return {
+            role: (selected(table.rows, index, keep, table.mapped), target.tensor(index))
+            for role, index in rows.items()
+        }
 
     # Finding and reading
-
-    @property
-    def _network_reads(self) -> dict[str, Any] | None:
-        """The preprocessing of the network that is followed, without what it predicts."""
-        if self._expected is None:
-            return None
-        self._expected.require("table")
-        return encoding(self._expected.preprocessing)
 
     def _table(self) -> Table:
         folders = [self.data_dir, self.data_dir / "csv"]
         files, made = synthetic.locate(self.paths, folders, self.source, self.data_dir_named_by)
         self.origin = "synthetic" if made else "real"
-        reading, network_reads = self.read_options, self._network_reads
-        if network_reads is not None:
-            names = tuple(n for n in source_columns(network_reads) if not n.isdigit())
-            reading = replace(reading, expect=(*reading.expect, *names))
-        wanted = {**self.wanted, "target": self._target_names()}
-        if not wanted["target"]:
-            if self.paths["all"] != synthetic.DEFAULT:
-                names = TableFile(files[0][1], self.read_options, check=False).columns
-                raise UserError(
-                    f"Which column of {files[0][1]} is to be predicted? Say --data.target NAME; "
-                    f"it has {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}."
-                )
-            wanted["target"] = [synthetic.TARGET]
-        if network_reads is not None and not all(map(is_number, self._expected.class_names or [])):
-            # Classes that are words: numbers among them, such as 007, are written as they are.
-            wanted["categorical"] = [*wanted["categorical"], *wanted["target"]]
-        options = {"wanted": wanted, "reading": vars(reading)}
-        options["roles"] = [role for role, _ in files]
-        options["split_option"] = self.split_option
-        if network_reads is not None:
-            options["network_reads"] = network_reads
-        state = store.fingerprint([path for _, path in files])
-        folder = (self.cache_dir or store.default_folder()) / store.key(state, options)
-        # What was written down here has another name next time: nobody would read such a cache.
-        passing = any(incoming.is_written_down(path) for _, path in files)
-        if self.cache != "no" and not passing and (table := store.load(folder)) is not None:
-            return table
-        request = SchemaRequest(**wanted, split_option=self.split_option)
-        reader = TableReader(files, reading, request, network_reads)
-        expected = reader.expected_bytes
-        automatic = self.cache == "auto" and not passing
-        if self.cache == "yes" or (automatic and expected > store.CACHE_FROM):
-            return reader.run(store.CacheWriter(folder, expected, state))
-        return reader.run(store.MemoryWriter())
-
-    def _target_names(self) -> list[str]:
-        """Return what the user named; the network's targets if that is nothing or the same ones."""
-        own, known = self.wanted["target"], []
+        reading, request, network_reads = self.read_options, replace(self.request), None
         if self._expected is not None:
-            known = self._expected.preprocessing.get("target", {}).get("names", [])
-        return known if known and (not own or sorted(own) == sorted(known)) else own
+            self._expected.require("table")
+            network_reads = encoding(self._expected.preprocessing)
+            reading, request = followed.requested(self._expected, reading, request)
+        if not request.target:
+            if self.paths["all"] != synthetic.DEFAULT:
+                raise no_target(files[0][1], self.read_options)
+            request.target = [synthetic.TARGET]
+        return cached.read(files, reading, request, network_reads, self.cache, self.cache_dir)
 
     def _target(self, table: Table) -> targets.Target:
         """Find out what is predicted; its classes are numbered as the network that is followed."""
-        expected = self._expected
-        if expected is None:
-            found = targets.read(table, self.wanted_task)
-            return found if self.positive is None else found.with_positive(self.positive)
-        if self.wanted_task and (self.wanted_task == "regression") != (
-            expected.task == "regression"
-        ):
-            raise UserError(
-                f"--data.task {self.wanted_task} is not the task of the network, {expected.task}; "
-                "leave it out."
-            )
-        if expected.task == "regression":
-            for column in table.target_columns:
-                expected.numbers_of(column.get("values", []))
-            target = targets.read(table, "regression", varied=False)
-            known = expected.preprocessing.get("target", {}).get("names", target.names)
-            if known != target.names:
-                sentence = (
-                    f"the network predicts {', '.join(known)}; here it is compared with "
-                    f"{', '.join(target.names)}"
-                )
-                warn([sentence], ", ".join(table.report.files))
-            return target
-        target = targets.read(table, "multiclass", varied=False)
-        target = replace(target, class_names=self._known_classes(table, target.class_names))
-        numbers = expected.numbers_of(target.class_names).astype(target.codes.dtype)
-        names = expected.names_for(target.class_names)
-        return replace(target, task=expected.task, class_names=names, codes=numbers[target.codes])
-
-    def _known_classes(self, table: Table, names: list[str]) -> list[str]:
-        """Return classes as the network writes them, where they differ in typing alone."""
-        known = self._expected.class_names or []
-        written = {targets.bare(name): name for name in known}
-        if len(written) < len(known):  # it tells classes apart that are typed alike
-            return names
-        found = [name if name in known else written.get(targets.bare(name), name) for name in names]
-        others = [f"'{a}' as '{b}'" for a, b in zip(names, found, strict=True) if a != b]
-        warn([f"class {other} is read" for other in others], ", ".join(table.report.files))
-        return found
-
-    # Splitting and describing
-
-    def _split(self, table: Table, target: targets.Target) -> dict[str, np.ndarray]:
-        roles: dict[str, list[np.ndarray]] = {}
-        for role, start, stop in table.parts:
-            roles.setdefault("train" if role == "all" else role, []).append(
-                np.arange(start, stop, dtype=np.int32)
-            )
-        given = {role: np.concatenate(found) for role, found in roles.items()}
-        units = self._units(table)
-        if table.split_values and units is None:
-            name = str(self.wanted["split_column"])
-            if len(given) > 1:
-                raise UserError("Give either --data.split_column or files for the splits.")
-            given = splits.by_column(table.targets[:, -1], table.split_values, name)
-        for role, index in given.items():
-            if not len(index):
-                raise UserError(f"No row with a target is left to {role} on.")
-        if self.folds:
-            pool = given["train"]
-            classes = None if target.codes is None else target.codes[pool]
-            if units is not None:
-                kept, held = units.fold(pool, self.folds, self.fold, self.seed)
-            else:
-                index = hold_out_fold(len(pool), self.folds, self.fold, classes, self.seed)
-                kept, held = pool[index[0]], pool[index[1]]
-            given |= {"train": kept, "test": held}
-        order = ("train", "val", "test")
-        sizes = self.val_size, self.test_size
-        made = splits.make(given, target.codes, *sizes, self.seed, units)
-        if units is not None:
-            target.notes.append(units.told({role: made[role] for role in order}))
-        if target.codes is not None and self._expected is None:
-            self._check_classes(target, made["train"])
-        return {role: made[role] for role in order}
-
-    def _units(self, table: Table) -> Units | None:
-        """Return what is kept on one side of every split, if a column says so."""
-        if self.split_option == "split_column":
-            return None
-        name, values = str(self.wanted["split_column"]), table.split_values
-        of_row = table.targets[:, -1].astype(np.int64)
-        return (
-            in_time(name, of_row, values)
-            if self.split_option == "time"
-            else Units(name, of_row, False, values)
-        )
-
-    def _check_classes(self, target: targets.Target, train: np.ndarray) -> None:
-        counts = np.bincount(target.codes[train], minlength=len(target.class_names))
-        absent = [target.class_names[i] for i in np.flatnonzero(counts == 0)]
-        if absent:
-            raise UserError(
-                f"Class '{absent[0]}' of '{target.names[0]}' has rows to validate or test on but "
-                "none to train on; move some of them into the training rows, or leave them out."
-            )
-
-    def _describe(
-        self,
-        table: Table,
-        target: targets.Target,
-        train: np.ndarray,
-        numeric: list[dict[str, Any]],
-        categorical: list[dict[str, Any]],
-    ) -> None:
-        used = {entry["name"] for entry in numeric + categorical}
-        columns = [c for c in table.columns if used & set(statistics.features_of(c))]
-        described = {"names": target.names, **targets.moments(target, train)}
         if self._expected is not None:
-            self._preprocessing = {**encoding(self._expected.preprocessing), "target": described}
-            return
-        self._preprocessing = {
-            "kind": "table",
-            "columns": columns,
-            "numeric": numeric,
-            "categorical": categorical,
-            "clip": 10.0,
-            "missing": list(self.read_options.missing),
-            "target": described,
-        }
-
-    def _select(
-        self, table: Table, target: targets.Target, index: np.ndarray, keep: list[int]
-    ) -> Split:
-        everything = keep == list(range(table.rows.shape[1]))
-        if table.mapped:
-            columns = None if everything else np.asarray(keep, dtype=np.int64)
-            return Rows(table.rows, index, columns), target.tensor(index)
-        rows = table.rows[index] if everything else table.rows[np.ix_(index, keep)]
-        return torch.from_numpy(rows), target.tensor(index)
+            return followed.read_target(table, self._expected, self.wanted_task)
+        found = targets.read(table, self.wanted_task)
+        return found if self.positive is None else found.with_positive(self.positive)
 
     def _batches(self, split: str, batch_size: int, **options: Any) -> TensorBatches:
         _ = self.splits  # the base class asks before the table is read, which settles "auto"

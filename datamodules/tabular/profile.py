@@ -1,8 +1,12 @@
 """A table's profile: what was read, what each column is, what was left out and why."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from datamodules.tabular.store import Table
+from datamodules.tabular.targets import Target
 
 # Above this share, a class is hardly the one that is looked for.
 COMMON = 0.7
@@ -10,11 +14,9 @@ COMMON = 0.7
 
 def sections(
     table: Table,
-    name: str,
+    target: Target,
+    rows: dict[str, np.ndarray],
     preprocessing: dict[str, Any],
-    task: str,
-    balance: dict[str, int] | None,
-    splits: dict[str, int],
     notes: list[str],
     telling: list[str],
 ) -> list[tuple[str, list[str]]]:
@@ -22,15 +24,14 @@ def sections(
 
     Args:
         table: The table.
-        name: The file's name.
+        target: What is predicted.
+        rows: The rows of every split.
         preprocessing: What was fitted on its training rows.
-        task: What is predicted.
-        balance: Training rows of every class; None for regression.
-        splits: Rows of every split.
         notes: What else a user should know.
         telling: Columns from which alone the target can be told, as sentences.
     """
-    report = table.report
+    report, balance = table.report, target.balance(rows["train"])
+    name = ", ".join(Path(file).name for file in report.files[:3])
     used = {column["name"]: column["kind"] for column in preprocessing["columns"]}
     by_kind = ", ".join(
         f"{list(used.values()).count(kind)} {kind}"
@@ -40,9 +41,9 @@ def sections(
     shape = [
         f"{report.rows:,} rows, {report.columns:,} columns; besides the target {len(used):,} are "
         f"used: {by_kind}",
-        ", ".join(f"{role} {count:,}" for role, count in splits.items()) + " rows",
+        ", ".join(f"{role} {len(index):,}" for role, index in rows.items()) + " rows",
     ]
-    found = [(name, shape), ("Target", _target(preprocessing, task, balance, report))]
+    found = [(name, shape), ("Target", _target(preprocessing, target.task, balance, report))]
     found.append(("Gives the answer away", telling))
     missing = [
         f"{entry['name']}: {entry['share_missing']:.1%}"

@@ -100,6 +100,22 @@ class Rows:
         return torch.from_numpy(found), place
 
 
+def selected(table: np.ndarray, index: np.ndarray, keep: list[int], mapped: bool) -> Rows | Tensor:
+    """Return selected rows and features of a table.
+
+    Args:
+        table: (N, features) float32.
+        index: Numbers of the rows, ascending.
+        keep: Numbers of the features.
+        mapped: Whether the table is on disk: its rows are then read when they are wanted.
+    """
+    everything = keep == list(range(table.shape[1]))
+    columns = None if everything else np.asarray(keep, dtype=np.int64)
+    if mapped:
+        return Rows(table, index, columns)
+    return torch.from_numpy(table[index] if columns is None else table[np.ix_(index, columns)])
+
+
 def blocks(table: np.ndarray, index: np.ndarray, size: int = 1 << 17) -> Iterator[np.ndarray]:
     """Yield selected rows in blocks of at most so many rows, of 16 MB if there are many columns.
 

@@ -30,6 +30,14 @@ class SchemaRequest:
     split_option: str = "split_column"
 
     @property
+    def expected(self) -> tuple[str, ...]:
+        """The names that are given, not numbers: where one stands first, there is a header."""
+        lists = (self.target, self.categorical, self.numeric, self.drop, self.columns)
+        split = [self.split_column] if self.split_column else []
+        named = [str(name) for names in (*lists, split) for name in names]
+        return tuple(name for name in named if not name.lstrip("-").isdigit())
+
+    @property
     def most_split_values(self) -> float:
         """How many different values the split column may have."""
         return 20 if self.split_option == "split_column" else float("inf")
@@ -225,4 +233,13 @@ def nothing_left(path: Path, dropped: dict[str, str], notes: list[str]) -> UserE
         f"{path} has no column to learn from besides the target"
         + (f" ({reasons}). Name one with --data.categorical." if reasons else ".")
         + "".join(f" {note}." for note in notes)
+    )
+
+
+def no_target(path: Path, options: ReadOptions) -> UserError:
+    """Return the error for a table of which nobody said what is to be predicted."""
+    names = TableFile(path, options, check=False).columns
+    return UserError(
+        f"Which column of {path} is to be predicted? Say --data.target NAME; "
+        f"it has {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}."
     )

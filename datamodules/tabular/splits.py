@@ -1,11 +1,15 @@
 """Which rows train, validate and test."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from datamodules.errors import UserError
-from datamodules.tabular.units import Units, count_of
+from datamodules.folds import hold_out_fold
+from datamodules.tabular.store import Table
+from datamodules.tabular.targets import Target
+from datamodules.tabular.units import Units, count_of, in_time
 
 BLOCK = 1 << 18
 # What a split column may say, in lower case.
@@ -14,6 +18,99 @@ ROLE_WORDS = {
     "val": {"val", "valid", "validation", "dev", "eval"},
     "test": {"test", "testing", "te", "holdout"},
 }
+
+
+@dataclass(frozen=True)
+class SplitRequest:
+    """What the user asks of a table's splits.
+
+    Args:
+        val_size: Rows to validate on, as a number or a fraction of all; 0 for none.
+        test_size: Rows to test on, likewise.
+        seed: Seed of both.
+        folds: Of how many folds one is held out as the test split, if so.
+        fold: Which one, from 0.
+        column: The column that says how to split.
+        option: What that column is for: `split_column`, `group` or `time`.
+    """
+
+    val_size: int | float
+    test_size: int | float
+    seed: int
+    folds: int | None = None
+    fold: int = 0
+    column: str | None = None
+    option: str = "split_column"
+
+
+def of_table(
+    table: Table, target: Target, request: SplitRequest, all_classes: bool = True
+) -> dict[str, np.ndarray]:
+    """Return the rows of train, val and test, as files, a column, folds or sizes say.
+
+    How groups and times were split goes into the target's notes.
+
+    Args:
+        table: The table.
+        target: What is predicted.
+        request: What the user asks.
+        all_classes: Refuse a split that leaves a class without training rows.
+
+    Raises:
+        UserError: If two of these contradict each other, or a split would be empty.
+    """
+    roles: dict[str, list[np.ndarray]] = {}
+    for role, start, stop in table.parts:
+        roles.setdefault("train" if role == "all" else role, []).append(
+            np.arange(start, stop, dtype=np.int32)
+        )
+    given = {role: np.concatenate(found) for role, found in roles.items()}
+    units = _units(table, request)
+    if table.split_values and units is None:
+        if len(given) > 1:
+            raise UserError("Give either --data.split_column or files for the splits.")
+        given = by_column(table.targets[:, -1], table.split_values, str(request.column))
+    for role, index in given.items():
+        if not len(index):
+            raise UserError(f"No row with a target is left to {role} on.")
+    if request.folds:
+        pool = given["train"]
+        if units is not None:
+            kept, held = units.fold(pool, request.folds, request.fold, request.seed)
+        else:
+            classes = None if target.codes is None else target.codes[pool]
+            places = hold_out_fold(len(pool), request.folds, request.fold, classes, request.seed)
+            kept, held = pool[places[0]], pool[places[1]]
+        given |= {"train": kept, "test": held}
+    sizes = request.val_size, request.test_size
+    made = make(given, target.codes, *sizes, request.seed, units)
+    rows = {role: made[role] for role in ("train", "val", "test")}
+    if units is not None:
+        target.notes.append(units.told(rows))
+    if target.codes is not None and all_classes:
+        _check_classes(target.names[0], target.class_names, target.codes[rows["train"]])
+    return rows
+
+
+def _units(table: Table, request: SplitRequest) -> Units | None:
+    """Return what is kept on one side of every split, if a column says so."""
+    if request.option == "split_column":
+        return None
+    name, values = str(request.column), table.split_values
+    of_row = table.targets[:, -1].astype(np.int64)
+    if request.option == "time":
+        return in_time(name, of_row, values)
+    return Units(name, of_row, False, values)
+
+
+def _check_classes(name: str, class_names: list[str], train: np.ndarray) -> None:
+    """See that each class is among the training rows' ones."""
+    absent = np.flatnonzero(np.bincount(train, minlength=len(class_names)) == 0)
+    if len(absent):
+        raise UserError(
+            f"Class '{class_names[absent[0]]}' of '{name}' has rows to validate or test on but "
+            "none to train on; move some of them into the training rows, or leave them out."
+        )
 
 
 def hold_out_in_proportion(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import UserError
+from datamodules.spec import Task
 from datamodules.tabular.store import Table
 
 # Whole numbers with at most so many different values are classes; more are quantities.
@@ -36,7 +37,7 @@ class Target:
         notes: What a user should know.
     """
 
-    task: str
+    task: Task
     names: list[str]
     class_names: list[str]
     codes: np.ndarray | None
@@ -58,6 +59,13 @@ class Target:
         if name == self.class_names[1]:
             return self
         return replace(self, class_names=self.class_names[::-1], codes=1 - self.codes)
+
+    def balance(self, rows: np.ndarray) -> dict[str, int] | None:
+        """Return how many of these rows each class has; None for regression."""
+        if self.codes is None:
+            return None
+        counts = np.bincount(self.codes[rows], minlength=len(self.class_names)).tolist()
+        return dict(zip(self.class_names, counts, strict=True))
 
     def tensor(self, rows: np.ndarray) -> Tensor:
         """Return the targets of rows as a network's loss takes them."""
