@@ -64,7 +64,7 @@ def same_encoding(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
     def plain(preprocessing: dict[str, Any]) -> dict[str, Any]:
         told = ("low", "high", "share_missing")
-        entries = {
+        entries: dict[str, Any] = {
             kind: [{k: v for k, v in e.items() if k not in told} for e in preprocessing[kind]]
             for kind in ("numeric", "categorical")
             if kind in preprocessing

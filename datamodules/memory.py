@@ -183,7 +183,7 @@ def spec_of(data: LightningDataModule) -> DataSpec:
     names = getattr(data, "class_names", None) or getattr(
         getattr(loader, "dataset", None), "classes", None
     )
-    task = getattr(data, "task", None)
+    task: Task | None = getattr(data, "task", None)
     count = getattr(data, "num_classes", None) or (len(names) if names else None)
     if task is None:
         task = "regression" if y.is_floating_point() and y.ndim > 1 else "multiclass"
@@ -191,11 +191,11 @@ def spec_of(data: LightningDataModule) -> DataSpec:
             task = "binary" if set(y.unique().tolist()) <= {0.0, 1.0} else "regression"
     if task == "multiclass" and count is None:
         count = 1 + max(int(target.max()) for _, target in loader)
-    outputs = {"binary": 1, "multiclass": count, "regression": y[0].numel()}[task]
+    outputs: dict[Task, Any] = {"binary": 1, "multiclass": count, "regression": y[0].numel()}
     pixels = x.dtype == torch.uint8 or x.ndim == 4
     kind = {"kind": "pixels" if pixels else "none"}
     preprocessing = getattr(data, "preprocessing", None) or kind
-    return DataSpec(x.shape[1:], task, outputs, names, preprocessing)
+    return DataSpec(x.shape[1:], task, outputs[task], names, preprocessing)
 
 
 def _first_batch(loader: Any, data: LightningDataModule) -> tuple[Tensor, Tensor]:

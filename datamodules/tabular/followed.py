@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from datamodules.errors import UserError
-from datamodules.spec import DataSpec
+from datamodules.spec import DataSpec, Task
 from datamodules.tabular import targets
 from datamodules.tabular.anomalies import warn
 from datamodules.tabular.dialect import is_number
@@ -39,7 +39,7 @@ def requested(
     )
 
 
-def read_target(table: Table, expected: DataSpec, task: str | None) -> Target:
+def read_target(table: Table, expected: DataSpec, task: Task | None) -> Target:
     """Return what is predicted, classes numbered as the network does.
 
     Args:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, TextIO
 
 from datamodules.errors import UserError
 
@@ -58,7 +58,7 @@ def _copy_of(stream: TextIO) -> Path:
     return file
 
 
-def is_json_lines(file: BinaryIO) -> bool:
+def is_json_lines(file: IO[bytes]) -> bool:
     """Say whether a file holds JSON objects, one in a line; JSON in another form is none.
 
     Args:
@@ -80,7 +80,7 @@ def is_json_lines(file: BinaryIO) -> bool:
     return second.lstrip().startswith(b"{") if second.strip() else not nested
 
 
-def as_csv(path: Path, file: BinaryIO) -> Path:
+def as_csv(path: Path, file: IO[bytes]) -> Path:
     """Write JSON lines down as CSV; what one row lacks is missing in it.
 
     Args:
@@ -107,7 +107,7 @@ def as_csv(path: Path, file: BinaryIO) -> Path:
     return target
 
 
-def _cells(path: Path, file: BinaryIO, names: dict[str, int]) -> Iterator[list[str]]:
+def _cells(path: Path, file: IO[bytes], names: dict[str, int]) -> Iterator[list[str]]:
     """Yield each line's values as they are written, in the columns' places so far."""
     for number, line in enumerate(file, start=1):
         if not line.strip():

@@ -32,7 +32,10 @@ def giveaways(table: Table, target: Target, train: np.ndarray, used: set[str]) -
         return []
     drawn = np.sort(np.random.default_rng(0).permutation(train)[:MOST_ROWS])
     rows = np.concatenate(list(blocks(table.rows, drawn, 1 << 13)))
-    truth = target.values[drawn] if target.codes is None else target.codes[drawn].astype(np.int64)
+    if target.codes is None:
+        truth = np.asarray(target.values)[drawn]
+    else:
+        truth = target.codes[drawn].astype(np.int64)
     first = np.random.default_rng(1).permutation(len(drawn)) % 2 == 0
     names, sentences = [*table.numeric, *table.categories], []
     column_of = {feature: c["name"] for c in table.columns for feature in features_of(c)}

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class Rows:
         found = np.empty((len(wanted), self.shape[1]), dtype=np.float32)
         starts = [0, *(np.flatnonzero(np.diff(wanted) > GAP) + 1), len(wanted)]
         columns = slice(None) if self.columns is None else self.columns.numpy()
-        with open(self.mapped.filename, "rb") as file:  # noqa: PTH123 (np.memmap keeps a name)
+        with Path(self.mapped.filename).open("rb") as file:  # type: ignore[attr-defined]  # a memmap
             for start, stop in itertools.pairwise(starts):
                 first, last = int(wanted[start]), int(wanted[stop - 1])
                 count = (last - first + 1) * width

@@ -135,7 +135,7 @@ class Schema:
         features = [n for n in self.names if n in keep and n not in request.target]
         features = [n for n in features if n != request.split_column]
         if self.preprocessing is not None:
-            features = self._check_features(features)
+            features = self._check_features(features, self.preprocessing)
         read = [*features, *request.target]
         sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
         if sample is None or sample.empty:
@@ -151,10 +151,10 @@ class Schema:
         if not self.columns:
             raise nothing_left(self.file.path, self.dropped, self.notes)
 
-    def _check_features(self, features: list[str]) -> list[str]:
+    def _check_features(self, features: list[str], preprocessing: dict[str, Any]) -> list[str]:
         """See that what the network reads is there and is nothing else; return its columns."""
-        check_columns(self.names, self.preprocessing, str(self.file.path))
-        for column in self.preprocessing["columns"]:
+        check_columns(self.names, preprocessing, str(self.file.path))
+        for column in preprocessing["columns"]:
             name, kind = column["name"], column["kind"]
             if name not in features:
                 use = "the target" if name in self.request.target else "left out, or says the split"
@@ -168,7 +168,7 @@ class Schema:
                     f"--data.{other} names '{name}', which the network reads as {kind}: leave it "
                     "out."
                 )
-        needed = source_columns(self.preprocessing)
+        needed = source_columns(preprocessing)
         unread = "is not read by the network"
         self.dropped |= {name: unread for name in features if name not in needed}
         return needed

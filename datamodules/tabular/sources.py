@@ -12,10 +12,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -31,7 +31,11 @@ TABLE_ENDINGS = {e + p for e in ("", *PLAIN_ENDINGS) for p in ("", *PACKED_ENDIN
 BROKEN_ARCHIVE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
 _QUOTED = re.compile(rb'"[^"]*"')
 _BLANK_CODES = np.frombuffer(b" \t\r\n", dtype=np.uint8)
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
 
 def find_files(path: str | list[str], folders: list[Path] | None = None) -> list[Path]:
@@ -133,7 +137,7 @@ def is_parquet(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_table(path: Path) -> Iterator[BinaryIO]:
+def open_table(path: Path) -> Iterator[IO[bytes]]:
     """Open a text table for reading bytes, decompressed whatever its ending says.
 
     Raises:
@@ -248,7 +252,7 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = Fal
     return True
 
 
-def records(file: BinaryIO, separator: str) -> Iterator[tuple[int, int, bytes]]:
+def records(file: IO[bytes], separator: str) -> Iterator[tuple[int, int, bytes]]:
     """Yield the number of the first line, the number of fields and the bytes of every record.
 
     A field in quotation marks may hold separators and line ends. Blank lines are passed over.
@@ -277,7 +281,7 @@ def records(file: BinaryIO, separator: str) -> Iterator[tuple[int, int, bytes]]:
 class WellFormed(io.RawIOBase):
     """A table's bytes without the records that have too many or too few fields."""
 
-    def __init__(self, file: BinaryIO, separator: str, fields: int) -> None:
+    def __init__(self, file: IO[bytes], separator: str, fields: int) -> None:
         self._records = (r for _, count, r in records(file, separator) if count == fields)
         self._rest = b""
 
@@ -285,7 +289,7 @@ class WellFormed(io.RawIOBase):
         """Return True: this is a stream to read from."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill a buffer with whole records as far as it goes."""
         while not self._rest:
             block = next(self._records, None)

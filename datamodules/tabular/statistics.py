@@ -60,11 +60,11 @@ def fit(
         # Comparing is exact; the deviation of what is constant may be 1e-17.
         varies = low < high and std > 0
         constant[name] = "" if varies else "has one value only" if found else "has no value"
-    for entry, count in zip(vocabularies, counts, strict=True):
-        distinct = np.count_nonzero(count)
-        varies = len(entry["vocabulary"]) > 1 or (entry["missing"] and distinct)
+    for vocabulary, total in zip(vocabularies, counts, strict=True):
+        distinct = int(np.count_nonzero(total))
+        varies = len(vocabulary["vocabulary"]) > 1 or bool(vocabulary["missing"] and distinct)
         why = ("has no value", "has one value only", "has no value twice")[min(distinct, 2)]
-        constant[entry["name"]] = "" if varies else why
+        constant[vocabulary["name"]] = "" if varies else why
     dropped = table.report.dropped
     for column in table.columns:
         if all(reasons := [constant[feature] for feature in features_of(column)]):
@@ -144,8 +144,8 @@ def _pass(
         low = np.fmin(low, np.fmin.reduce(block[:, :numeric]))
         high = np.fmax(high, np.fmax.reduce(block[:, :numeric]))
         values = block[:, :numeric].astype(np.float64)
-        for i in np.flatnonzero(logs):
-            values[:, i] = _as_log(values[:, i], True)
+        for feature in np.flatnonzero(logs):
+            values[:, feature] = _as_log(values[:, feature], True)
         present = ~np.isnan(values)
         found = present.sum(axis=0)
         np.nan_to_num(values, copy=False)
@@ -182,7 +182,9 @@ def _vocabulary(name: str, values: list[str], counts: np.ndarray, rows: int) -> 
     }
 
 
-def class_weights(wanted: str | list[float] | None, balance: dict[str, int]) -> list[float] | None:
+def class_weights(
+    wanted: Literal["balanced"] | list[float] | None, balance: dict[str, int]
+) -> list[float] | None:
     """Return a weight for each class: as given, or inverse to its share of the training rows.
 
     Raises:

@@ -269,7 +269,7 @@ def _table(
 
 def release(rows: np.ndarray) -> None:
     """Give mapped pages back to the system, which keeps them as long as nothing else needs them."""
-    mapped = rows
+    mapped: Any = rows
     while mapped is not None and not isinstance(mapped, mmap.mmap):
         mapped = getattr(mapped, "_mmap", None) or getattr(mapped, "base", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):

@@ -84,7 +84,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 
 
 def stand_in(
-    path: str | list[str], folders: list[Path], source: str, named_by: str = ""
+    path: str | list[str] | None, folders: list[Path], source: str, named_by: str = ""
 ) -> Path | None:
     """Return the synthetic table that stands in for a built-in table's file.
 

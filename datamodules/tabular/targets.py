@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ FEW = 20
 BLOCK = 1 << 18
 # More classes than that are texts, or a quantity.
 MAX_CLASSES = 1_000
-TASKS = ("binary", "multiclass", "regression")
+TASKS = get_args(Task)
 # A network and its metrics have single precision: sums of squares end at 3e38 and begin at 1e-38,
 # and a number has 7 digits.
 LARGEST, LEAST_SPREAD, LEAST_DIGITS = 1e15, 1e-15, 100
@@ -58,6 +58,7 @@ class Target:
             )
         if name == self.class_names[1]:
             return self
+        assert self.codes is not None  # there are two classes
         return replace(self, class_names=self.class_names[::-1], codes=1 - self.codes)
 
     def balance(self, rows: np.ndarray) -> dict[str, int] | None:
@@ -70,12 +71,12 @@ class Target:
     def tensor(self, rows: np.ndarray) -> Tensor:
         """Return the targets of rows as a network's loss takes them."""
         if self.codes is None:
-            return torch.from_numpy(self.values[rows].astype(np.float32))
+            return torch.from_numpy(np.asarray(self.values)[rows].astype(np.float32))
         codes = torch.from_numpy(self.codes[rows])
         return codes.float() if self.task == "binary" else codes.long()
 
 
-def read(table: Table, task: str | None, varied: bool = True) -> Target:
+def read(table: Table, task: Task | None, varied: bool = True) -> Target:
     """Find out what is predicted.
 
     Args:
@@ -94,8 +95,11 @@ def read(table: Table, task: str | None, varied: bool = True) -> Target:
         return _regression(table, names, task, varied)
     column, values = columns[0], table.targets[:, 0]
     if "values" in column:
-        present = _distinct(values, len(column["values"])).astype(np.int64)
-        labels, notes = [column["values"][i] for i in present], []
+        found = _distinct(values, len(column["values"]))
+        assert found is not None  # they are codes of no more values than these
+        present = found.astype(np.int64)
+        labels = [column["values"][i] for i in present]
+        notes: list[str] = []
         if not column.get("forced"):
             labels, notes = _typed_alike(names[0], labels, present, values)
         return _classes(names[0], labels, present, values, task, varied, notes)
@@ -143,7 +147,7 @@ def _classes(
     labels: list[str],
     marks: np.ndarray,
     values: np.ndarray,
-    task: str | None,
+    task: Task | None,
     varied: bool,
     notes: list[str],
 ) -> Target:
@@ -220,7 +224,7 @@ def _natural(label: str) -> tuple[int, float, str]:
         return 1, 0.0, label.lower()
 
 
-def _regression(table: Table, names: list[str], task: str | None, varied: bool) -> Target:
+def _regression(table: Table, names: list[str], task: Task | None, varied: bool) -> Target:
     for column in table.target_columns:
         if "values" in column:
             raise UserError(
@@ -274,8 +278,10 @@ def read_costs(costs: str | dict[str, float] | None) -> dict[str, float] | None:
     if costs is None:
         return None
     try:
-        pairs = costs
-        if not isinstance(pairs, dict):
+        pairs: dict[str, Any]
+        if isinstance(costs, dict):
+            pairs = costs
+        else:
             pairs = dict(part.split("=") for part in costs.replace(" ", "").split(","))
         found = {str(name): float(value) for name, value in pairs.items()}
     except (ValueError, TypeError):
