@@ -51,13 +51,13 @@ def shares_label() -> gr.Label:
     plain = label.postprocess
 
     def postprocess(value: Any) -> Any:
-        drawn = plain(value)
+        drawn: Any = plain(value)
         if isinstance(value, Shares) and value.is_unknown:
             drawn.label = UNKNOWN
         return drawn
 
     # No subclass: gradio would write a `demo.pyi` beside this file at every import.
-    label.postprocess = postprocess
+    label.postprocess = postprocess  # type: ignore[method-assign]
     return label
 
 
@@ -294,7 +294,7 @@ class Page:
 
 def _field(column: Column, entry: dict[str, Any] | None, words: list[str] | None) -> Any:
     """Return the field of a table's column: its categories, its range, or how a date is written."""
-    options = {"elem_id": f"field-{column.name}", "min_width": 200}
+    options: dict[str, Any] = {"elem_id": f"field-{column.name}", "min_width": 200}
     if words is not None:
         return gr.Dropdown([*words, MISSING], value=MISSING, label=column.name, **options)
     if column.kind == "boolean":

@@ -64,8 +64,10 @@ def write_repository(model: "Network", repository: str, folder: Path) -> Card:
     card = save_weights(model, folder / WEIGHTS, name=repository.rpartition("/")[2])
     model.card = known
     if known is not None:
-        kept = {"summary": known.summary, "source": known.source, "license": known.license}
-        card = known if known.sha256 == card.sha256 else replace(card, **kept)
+        if known.sha256 == card.sha256:
+            card = known
+        else:
+            card = replace(card, summary=known.summary, source=known.source, license=known.license)
         write_card(card, folder / CARD)
     if drawn := draw_metrics(card):
         (folder / PICTURE).write_bytes(drawn)

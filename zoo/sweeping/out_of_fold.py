@@ -49,8 +49,9 @@ def join_predictions(files: Sequence[Path], path: Path) -> Path:
         with file.open(encoding="utf-8", newline="") as opened:
             header, *found = csv.reader(opened)
         rows += found
+    rows.sort(key=lambda row: int(row[0]))
     with atomic_write(path, "w", encoding="utf-8", newline="") as joined:
         writer = csv.writer(joined)
         writer.writerow(header)
-        writer.writerows(sorted(rows, key=lambda row: int(row[0])))
+        writer.writerows(rows)
     return path

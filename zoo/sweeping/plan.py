@@ -226,14 +226,14 @@ def _seed_ranges(
     ranges = [Range("seed_everything", "choice", seeds)]
     try:
         settings, other, _ = prepare({"data.seed": str(getattr(data, "seed", 0) + 1)})
-        other = other or settings.make_data()
+        drawn: Any = other or settings.make_data()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to say of the data has been said
-            _ = other.splits
+            _ = drawn.splits
     except UserError:  # these data have no seed, or are given as they are
         tell("The seeds leave the split as it is: these data have no seed of their own.")
         return ranges
-    moved = [s for s in ("train", "val", "test") if not _same(data.splits, other.splits, s)]
+    moved = [s for s in ("train", "val", "test") if not _same(data.splits, drawn.splits, s)]
     if not moved:
         tell("The seeds leave the split as it is: it is fixed.")
         return ranges
@@ -261,7 +261,8 @@ def _fold_ranges(prepare: Prepare, data: Any, folds: int) -> list[Range]:
     settings, first, _ = prepare({"data.folds": str(folds), "data.fold": "0"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to say of the data has been said
-        _ = (first or settings.make_data()).splits  # refuses more folds than rows of a class
+        made: Any = first or settings.make_data()
+        _ = made.splits  # refuses more folds than rows of a class
     numbers = tuple(map(str, range(folds)))
     return [
         Range("data.fold", "choice", numbers),
