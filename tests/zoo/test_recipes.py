@@ -66,7 +66,9 @@ WIDTHS = {
     "transfer_mlp": [16, 32, 64],
     "logistic_regression": [2, 1],
     "mnist_net": [784, 200, 200, 10],
+    "mnist_net.fast": [784, 200, 200, 10],
     "fashion_ffnn": [784, 512, 512, 10],
+    "fashion_ffnn.fast": [784, 512, 512, 10],
     "fizzbuzz_net": [10, 100, 4],
 }
 DROPOUT = {"mnist_lt3_ann": 0.3, "dropout_mlp": 0.2, "fashion_ffnn": 0.2}
@@ -77,7 +79,9 @@ LOSS = {
     "two_layer_regressor": "mse",
     "logistic_regression": "bce",
     "mnist_net": "nll",
+    "mnist_net.fast": "nll",
     "fashion_ffnn": "nll",
+    "fashion_ffnn.fast": "nll",
     "fizzbuzz_net": "mse",
     "fizzbuzz_net.cross_entropy": "cross_entropy",
 }

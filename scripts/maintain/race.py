@@ -1,0 +1,162 @@
+"""Race to an accuracy: `python scripts/maintain/race.py [--seeds N] [--beside N]`.
+
+Each seed trains each `.fast` recipe by `fit` in a process of its own, which also measures and saves
+what it has trained; what counts is the time from the start of the process to its end. The mean of
+the seeds' test accuracies must reach the mark. For the first seeds, in turn with these, the
+document's loop runs (its training alone), and a process that imports torch and Lightning alone.
+Settings and number of epochs of the recipes were chosen on validation data.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+import contestants
+from measuring import environment, median_ratio
+from zoo.cli import run_main
+from zoo.errors import UserError
+
+FIT = Path(__file__).parents[1] / "fit.py"
+IMPORTS = ["-c", "import torch, lightning.pytorch"]
+#: The test accuracy that each recipe must reach; the document's for fashion_ffnn.
+MARKS = {"fashion_ffnn.fast": 0.831, "mnist_net.fast": 0.98}
+#: What has a loop in its document, and the epochs that this runs.
+DOCUMENTED = {"fashion_ffnn.fast": ("fashion_ffnn", 10)}
+HEADER = [
+    *("recipe", "mark", "mean of the tests", "worst", "process s", "of it imports s"),
+    *("document's loop s", "/ process", "/ process without imports"),
+]
+
+
+@dataclass
+class Entry:
+    """What was measured of a recipe: seconds of its processes, test accuracies by seed."""
+
+    seconds: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    documented: list[float] = field(default_factory=list)
+
+
+def main(argv: list[str]) -> None:
+    """Run the race and print its board; end with an error if a mark was missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="trainings of each recipe")
+    parser.add_argument("--beside", type=int, default=2, help="of these beside the document's loop")
+    chosen = parser.parse_args(argv)
+    if not 1 <= chosen.beside <= chosen.seeds:
+        raise UserError("--seeds must be at least --beside, and --beside at least 1.")
+    about = machine()  # the load is that before the race
+    entries, imports = race(chosen.seeds, chosen.beside)
+    command = " ".join(["python scripts/maintain/race.py", *argv])
+    print(f"`{command}`: {about}; `fit --inspect none`, seeds 0 to {chosen.seeds - 1}\n")
+    print(board(entries, imports))
+    missed = [name for name, entry in entries.items() if mean(entry.scores) < MARKS[name]]
+    if missed:
+        raise UserError(f"The mean of the test accuracies misses the mark: {', '.join(missed)}.")
+
+
+def race(seeds: int, beside: int) -> tuple[dict[str, Entry], list[float]]:
+    """Return what was measured of each recipe, and the seconds of the imports."""
+    entries: dict[str, Entry] = {name: Entry() for name in MARKS}
+    imports = []
+    for seed in range(seeds):
+        if seed < beside:
+            imports.append(run(IMPORTS))
+        for name, entry in entries.items():
+            seconds, score = fit(name, seed)
+            entry.seconds.append(seconds)
+            entry.scores.append(score)
+            if seed < beside and name in DOCUMENTED:
+                entry.documented.append(train_as_documented(*DOCUMENTED[name], seed))
+            print(f"  {name} {seed}  {seconds:.1f} s  {score:.4f}", file=sys.stderr, flush=True)
+    return entries, imports
+
+
+def fit(name: str, seed: int, *options: str) -> tuple[float, float]:
+    """Train in a process of its own; return its seconds and the test accuracy that it reached.
+
+    Drawn images are no race: data are the published ones unless an option says otherwise.
+    """
+    with TemporaryDirectory() as folder:
+        argv = [str(FIT), "--model", name, "--seed", str(seed), "--inspect", "none"]
+        argv += ["--data.source", "real", "--trainer.default_root_dir", folder, *options]
+        seconds = run(argv)
+        (card,) = Path(folder).rglob("card.json")
+        return seconds, json.loads(card.read_text("utf-8"))["metrics"]["accuracy/test"]
+
+
+def run(argv: list[str]) -> float:
+    """Run Python and return the seconds from the start of the process to its end."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *argv], capture_output=True, text=True, env=environment()
+    )
+    if done.returncode:
+        raise UserError(f"`{' '.join(argv)}` failed: {done.stderr.strip()[-500:]}")
+    return time.perf_counter() - started
+
+
+def train_as_documented(case: str, epochs: int, seed: int) -> float:
+    """Return the seconds of the document's loop: neither imports nor a test are in it."""
+    torch.manual_seed(seed)
+    options = contestants.Options("real", epochs=epochs)
+    return contestants.documented(contestants.CASES[case], options, "32-true").wall
+
+
+def board(entries: dict[str, Entry], imports: list[float]) -> str:
+    """Return the board in Markdown, its columns lined up."""
+    rows = [HEADER, ["---"] * len(HEADER)]
+    for name, entry in entries.items():
+        row = [name, f"{MARKS[name]:.1%}", f"{mean(entry.scores):.2%}", f"{min(entry.scores):.2%}"]
+        row += [f"{statistics.median(seconds):.1f}" for seconds in (entry.seconds, imports)]
+        if entry.documented:
+            beside = entry.seconds[: len(entry.documented)]  # what stood side by side
+            bare = [ours - them for ours, them in zip(beside, imports, strict=True)]
+            row.append(f"{statistics.median(entry.documented):.1f}")
+            row += [f"{median_ratio(entry.documented, ours):.1f}" for ours in (beside, bare)]
+        rows.append(row + [""] * (len(HEADER) - len(row)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows[1] = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join(
+        f"| {first.ljust(widths[0])} | "
+        + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        + " |"
+        for first, *cells in rows
+    )
+
+
+def mean(scores: list[float]) -> float:
+    """Return the mean, which decides whether a mark is reached."""
+    return statistics.fmean(scores)
+
+
+def machine() -> str:
+    """Return what the times depend on: processor, cores, threads, load, torch."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{processor}, {os.cpu_count()} cores{load}, {torch.get_num_threads()} thread(s), "
+        f"torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])
