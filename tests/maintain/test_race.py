@@ -27,12 +27,12 @@ def test_a_training_that_fails_ends_the_race() -> None:
 def test_the_board_shows_the_mean_the_worst_and_the_ratios() -> None:
     fashion = Entry(seconds=[6.0, 8.0, 7.0], scores=[0.83, 0.85, 0.84], documented=[60.0, 64.0])
     digits = Entry(seconds=[9.0, 9.0, 9.0], scores=[0.98, 0.981, 0.982])
-    lines = race.board({"fashion_ffnn.fast": fashion, "mnist_net.fast": digits}, [3.0, 4.0])
+    lines = race.board({"fashion_ffnn.fast": fashion, "mnist_net.fast": digits}, [3.0, 3.5, 4.0])
     header, ruler, *rows = lines.splitlines()
     assert len({len(line) for line in (header, ruler, *rows)}) == 1  # they line up
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    # 60 / 6 and 64 / 8; 60 / (6 - 3) and 64 / (8 - 4)
-    assert cells[0][1:] == ["83.1%", "84.00%", "83.00%", "7.0", "3.5", "62.0", "9.0", "18.0"]
+    # medians: 62 / 7 and 62 / (7 - 3.5)
+    assert cells[0][1:] == ["83.1%", "84.00%", "83.00%", "7.0", "3.5", "62.0", "8.9", "17.7"]
     assert cells[1][1:] == ["98.0%", "98.10%", "98.00%", "9.0", "3.5", "", "", ""]
 
 
