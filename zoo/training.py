@@ -292,6 +292,8 @@ class Training:
                 for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
                         callback.on_card(self.trainer, run.card)
+                for logger in loggers:
+                    logger.experiment.close()
         self.model.eval()
         return run
 
