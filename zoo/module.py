@@ -16,23 +16,23 @@ from zoo.distillation import Distillation
 from zoo.errors import UserError
 from zoo.freezing import matching
 from zoo.learning import DEFAULT_LOSS, Learning
-from zoo.losses import LossFunction, build_loss
+from zoo.losses import build_loss
 from zoo.network import Network, as_buffer
 from zoo.optimization import (
     add_groups,
     build_optimizer,
     build_scheduler,
     check_schedule,
+    may_fuse,
     parameter_groups,
 )
 from zoo.preprocessing import structure
 from zoo.publish import push
 from zoo.restoring import check_before, check_optimizer
+from zoo.train_sums import TrainSums, share_of_processes
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
-# Batches whose losses and outputs are kept to be counted together, and values of outputs.
-COUNTED_TOGETHER, COUNTED_VALUES = 64, 2**20
 PLAIN = (str, type(None), int, bool)
 
 
@@ -52,8 +52,7 @@ class ZooModule(Network):
         self.learning = Learning()
         self.register_buffer("class_weights", None, persistent=False)
         self._distillation: Distillation | None = None
-        self._train_sums: tuple[float, ...] | None = None  # loss, right, examples
-        self._uncounted: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._train_sums = TrainSums()
         self._going_on_from: dict[str, Any] | None = None  # until its optimizer is made
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
 
@@ -121,7 +120,7 @@ class ZooModule(Network):
         groups = self._groups(scheduled=False) + self._groups(scheduled=True)
         if not groups:
             raise UserError("Every parameter is frozen: nothing would learn. Freeze fewer.")
-        optimizer = build_optimizer(spec, groups, fuse=self._may_fuse())
+        optimizer = build_optimizer(spec, groups, fuse=may_fuse(self._trainer, self.device))
         going_on_from, self._going_on_from = self._going_on_from, None
         if not self.learning.lr_scheduler:
             if going_on_from:
@@ -135,17 +134,6 @@ class ZooModule(Network):
         if going_on_from:
             check_optimizer(going_on_from, optimizer, scheduler["scheduler"])
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    def _may_fuse(self) -> bool:
-        """Say whether the optimizer may update all parameters in one call.
-
-        Lightning clips no gradients of one that does under mixed precision.
-        """
-        if self._trainer is None:
-            return self.device.type == "cpu"
-        clips_mixed = self.trainer.gradient_clip_val and "mixed" in str(self.trainer.precision)
-        scales = self.trainer.precision == "16-mixed"  # its gradients would be seen scaled
-        return self.device.type == "cpu" and not clips_mixed and not scales
 
     def _in_schedule(self) -> set[str]:
         """Return the names of the parameters that an unfreezing is planned for."""
@@ -213,22 +201,16 @@ class ZooModule(Network):
         """
         if self.target_std is not None:
             target = (target.reshape(logits.shape) - self.target_mean) / self.target_std
-        return self._build_loss()(logits, target)
-
-    def _build_loss(self) -> LossFunction:
-        return build_loss(
-            self.spec.task,
-            self.learning,
-            class_weights=self.class_weights,
-            smooth=self.training,
+        compare = build_loss(
+            self.spec.task, self.learning, class_weights=self.class_weights, smooth=self.training
         )
+        return compare(logits, target)
 
     def penalty(self) -> Tensor:
         """Return the L1 and L2 penalties: factors times the norms of all weights as one vector."""
         weights = torch.cat([p.flatten() for n, p in self.named_parameters() if p.ndim > 1])
-        norms = (torch.linalg.vector_norm(weights, order) for order in (1, 2))
-        factors = self.learning.l1_penalty, self.learning.l2_penalty
-        return sum(factor * norm for factor, norm in zip(factors, norms, strict=True))
+        l1, l2 = (torch.linalg.vector_norm(weights, order) for order in (1, 2))
+        return self.learning.l1_penalty * l1 + self.learning.l2_penalty * l2
 
     def _answer(self, batch: tuple[Any, Tensor]) -> tuple[Any, Tensor, Tensor]:
         """Return inputs, targets and logits of a batch with targets."""
@@ -237,7 +219,7 @@ class ZooModule(Network):
         return x, target, self.logits(x)
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch; its sums stay on the device until the epoch ends."""
+        """Return the loss of a batch; its sums are counted now and then."""
         x, target, logits = self._answer(batch)
         loss = self.loss(logits, target)
         if self._distillation is not None:
@@ -245,37 +227,9 @@ class ZooModule(Network):
             loss = self._distillation(x, logits, loss, weights)
         if self.learning.l1_penalty or self.learning.l2_penalty:
             loss = loss + self.penalty()
-        # A self.log here would cost 270 microseconds a step, sums at every step 35, these about 3.
-        self._uncounted.append((loss.detach(), logits.detach(), target))
-        count = len(self._uncounted)
-        if count >= COUNTED_TOGETHER or count * logits.numel() > COUNTED_VALUES:
-            self._count()
-        share = self._share_of_processes(len(target))
+        self._train_sums.add(loss, logits, target, self.task)
+        share = share_of_processes(self._trainer, len(target), self.device)
         return loss if share == 1.0 else loss * share
-
-    def _count(self) -> None:
-        """Add the batches that were kept to the sums of the epoch, in turn."""
-        if not self._uncounted:
-            return
-        losses, logits, targets = zip(*self._uncounted, strict=True)
-        self._uncounted = []
-        total, right, count = self._train_sums or (0.0, 0, 0)
-        for loss, target in zip(torch.stack(losses).tolist(), targets, strict=True):
-            total += loss * len(target)
-            count += len(target)
-        correct = self.task.num_correct(torch.cat(logits), torch.cat(targets))
-        self._train_sums = total, right if correct is None else right + int(correct), count
-
-    def _share_of_processes(self, count: int) -> float:
-        """Return the weight of this process's part of a batch in the mean over all processes.
-
-        Only the last batch of an epoch may be divided unevenly: 17 and 16 examples, say.
-        """
-        if self._trainer is None or self.trainer.world_size == 1 or not self.trainer.is_last_batch:
-            return 1.0
-        counted = torch.tensor(float(count), device=self.device)
-        mean = self.trainer.strategy.reduce(counted, reduce_op="mean")
-        return count / float(mean)
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and accuracy of the epoch's batches, as they were while learning."""
@@ -283,25 +237,13 @@ class ZooModule(Network):
 
     def train_metrics(self) -> dict[str, Tensor | float]:
         """Return the mean loss and accuracy of the batches since it was asked last."""
-        sums = self._sums_of_all()
-        self._train_sums = None
+        sums = self._train_sums.of_all(self.task, self._trainer)
+        self._train_sums.go_on_from(None)
         if sums is None:
             return {}
         loss, correct, count = sums
-        metrics = {"loss/train": loss / count}
-        return metrics | (
-            {} if self.spec.task == "regression" else {"accuracy/train": correct / count}
-        )
-
-    def _sums_of_all(self) -> tuple[float, ...] | None:
-        """Return loss, right and examples of the epoch so far, summed over all processes."""
-        self._count()
-        if self._train_sums is None or self._trainer is None or self.trainer.world_size == 1:
-            return self._train_sums
-        # Apple's GPUs have no float64.
-        wide = torch.float32 if self.device.type == "mps" else torch.float64
-        sums = torch.tensor(self._train_sums, dtype=wide, device=self.device)
-        return tuple(self.trainer.strategy.reduce(sums, reduce_op="sum").tolist())
+        accuracy = {} if self.spec.task == "regression" else {"accuracy/train": correct / count}
+        return {"loss/train": loss / count, **accuracy}
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Keep a batch's logits and targets until the epoch ends."""
@@ -403,7 +345,7 @@ class ZooModule(Network):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen, and the sums of an epoch that is cut off."""
         super().on_save_checkpoint(checkpoint)
-        sums = self._sums_of_all()
+        sums = self._train_sums.of_all(self.task, self._trainer)
         wide = torch.float64
         checkpoint["train_sums"] = None if sums is None else torch.tensor(sums, dtype=wide)
 
@@ -415,5 +357,4 @@ class ZooModule(Network):
                 check_before(checkpoint, self.trainer)
                 self._going_on_from = checkpoint
             sums = checkpoint.get("train_sums")  # of all processes: the first one's from here on
-            is_kept = sums is not None and self.trainer.is_global_zero
-            self._train_sums = tuple(sums.tolist()) if is_kept else None
+            self._train_sums.go_on_from(sums if self.trainer.is_global_zero else None)

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
@@ -268,3 +270,15 @@ def add_groups(
             for name in ("lr_lambdas", "base_momentums", "max_momentums"):
                 if hasattr(scheduler, name):
                     getattr(scheduler, name).append(getattr(scheduler, name)[0])
+
+
+def may_fuse(trainer: Trainer | None, device: torch.device) -> bool:
+    """Say whether an optimizer may update all parameters in one call, as it pays on a CPU.
+
+    Lightning clips no gradients of one that does under mixed precision.
+    """
+    if trainer is None:
+        return device.type == "cpu"
+    clips_mixed = trainer.gradient_clip_val and "mixed" in str(trainer.precision)
+    scales = trainer.precision == "16-mixed"  # its gradients would be seen scaled
+    return device.type == "cpu" and not clips_mixed and not scales
