@@ -57,8 +57,11 @@ class Calibration:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return plain values, for a weights file."""
-        return asdict(self)
+        """Return plain values, for a weights file; what is None is left out."""
+        plain = asdict(self)
+        if self.familiarity is not None:
+            plain["familiarity"] = {k: v for k, v in plain["familiarity"].items() if v is not None}
+        return plain
 
     def unknown(self, logits: Tensor) -> Tensor:
         """Return which examples (N,) are like none of the classes, bool."""

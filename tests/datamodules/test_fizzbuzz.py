@@ -37,7 +37,7 @@ def test_trains_on_101_to_1023_and_tests_on_1_to_100() -> None:
     assert share == pytest.approx(8 / 15, abs=0.02)
 
 
-@pytest.mark.parametrize("val_size", [0, 923, 2000, -1])
+@pytest.mark.parametrize("val_size", [923, 2000, -1])
 def test_an_impossible_validation_split_is_refused(val_size: int) -> None:
     with pytest.raises(UserError, match=r"--data\.val_size"):
         FizzBuzz(val_size=val_size).setup()

@@ -116,10 +116,15 @@ def test_validation_size_is_a_number_or_a_fraction(folder: Path, val_size: float
     assert len(data.splits["val"][0]) == 6_000
 
 
-@pytest.mark.parametrize("val_size", [0, -5, 60_000, 0.0, -0.1])
+@pytest.mark.parametrize("val_size", [-5, 60_000, -0.1])
 def test_an_impossible_validation_size_is_refused(folder: Path, val_size: float) -> None:
     with pytest.raises(UserError, match="val_size"):
         MNIST(data_dir=str(folder), val_size=val_size).setup()
+
+
+def test_without_validation_images_all_are_trained_on(folder: Path) -> None:
+    splits = MNIST(data_dir=str(folder), val_size=0).splits
+    assert (len(splits["train"][0]), len(splits["val"][0])) == (60_000, 0)
 
 
 def test_every_test_image_is_scored(folder: Path) -> None:

@@ -96,8 +96,8 @@ def test_its_run_is_evaluated_and_repeated(own_network: list[str], run_cli: Call
     assert "--trust my_network.Narrowing" in result.err
     result = run_cli("evaluate", run, "--trust", "my_network.Narrowing")
     assert result.status == 0, result.err
-    measured, card = (line.split()[1:] for line in result.out.splitlines()[-2:])
-    assert measured == card
+    rows = dict(line.split(maxsplit=1) for line in result.out.splitlines() if line)
+    assert rows["measured"].split() == rows["card"].split()
     repeated = run_cli("fit", "--config", f"{run}/config.yaml")
     assert repeated.status == 0, repeated.err
     assert Path("runs/my_recipe/version_1/card.json").exists()
