@@ -57,10 +57,10 @@ class Calibration:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return plain values, for a weights file; what is None is left out."""
+        """Return plain values, for a weights file."""
         plain = asdict(self)
-        if self.familiarity is not None:
-            plain["familiarity"] = {k: v for k, v in plain["familiarity"].items() if v is not None}
+        if self.familiarity is not None and self.familiarity.limit is None:
+            del plain["familiarity"]["limit"]  # which came later: files without it stay the same
         return plain
 
     def unknown(self, logits: Tensor) -> Tensor:
