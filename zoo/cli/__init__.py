@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from zoo.classes import allow, trusting
 from zoo.errors import NotFiniteError, UserError, unknown
@@ -80,6 +80,18 @@ def _end(error: Interrupted) -> None:
     handle(signal.SIG_IGN)  # a second one would only spoil the message
     print(f"\n{error}", file=sys.stderr)
     sys.exit(error.status)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser of a command's options that complains in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}.")
 
 
 class Trust(argparse.Action):

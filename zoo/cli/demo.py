@@ -1,9 +1,8 @@
 """`demo`: a page in the browser on which a network is tried."""
 
-import argparse
 import socket
 
-from zoo.cli import Trust
+from zoo.cli import CommandParser, Trust
 from zoo.errors import UserError
 from zoo.extras import require_extra
 
@@ -13,7 +12,7 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
 def main(argv: list[str]) -> None:
     """Run `demo` with these arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="demo",
         description="A page on this machine alone: images are drawn or uploaded, tables filled in, "
         "sentences and numbers typed.",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli import Trust
+from zoo.cli import CommandParser, Trust
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MOST_CLASSES = 20
 
 def main(argv: list[str]) -> None:
     """Run `evaluate` with these arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="evaluate",
         description="Repeat the metrics of a run, or of weights that the zoo ships, on its data. "
         "Where they are not those of the card, it is said why: other files, for one. With --data "

@@ -1,13 +1,11 @@
 """`export`: a run or shipped weights as a file that runs without this package."""
 
-import argparse
-
-from zoo.cli import Trust
+from zoo.cli import CommandParser, Trust
 
 
 def main(argv: list[str]) -> None:
     """Run `export` with these arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="export",
         description="Write a network as ONNX or as PyTorch's PT2: raw input in, probabilities or "
         "values out, for batches of any size. The file is checked against the network.",

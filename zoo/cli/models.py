@@ -1,12 +1,12 @@
 """`models`: list the networks of the zoo, show one, or set runs side by side."""
 
-import argparse
 import contextlib
 import inspect
 import warnings
 
 from zoo.cards import pretrained_path
 from zoo.classes import class_at
+from zoo.cli import CommandParser
 from zoo.cli.request import listing
 from zoo.errors import UserError
 from zoo.recipe import DATAMODULES, find_recipe, list_models
@@ -14,7 +14,7 @@ from zoo.recipe import DATAMODULES, find_recipe, list_models
 
 def main(argv: list[str]) -> None:
     """Run `models` with these arguments."""
-    parser = argparse.ArgumentParser(prog="models", description="What the zoo has.")
+    parser = CommandParser(prog="models", description="What the zoo has.")
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as '*mnist*'")
     parser.add_argument("--model", help="show one network: structure, source, data, weights")
     parser.add_argument("--pretrained", action="store_true", help="only those with weights")

@@ -1,6 +1,5 @@
 """`predict`: pictures, tables, numbers or sentences in, predictions out."""
 
-import argparse
 import contextlib
 import re
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from datamodules.folders import expand_home
-from zoo.cli import Trust
+from zoo.cli import CommandParser, Trust
 from zoo.cli.answers import as_columns, as_text, check_output, free_name, open_output, write_frame
 from zoo.errors import UserError
 
@@ -30,7 +29,7 @@ PICTURES = 1024
 
 def main(argv: list[str]) -> None:
     """Run `predict` with these arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="predict",
         description="Predict on pictures, arrays, tables, numbers or sentences, as the network "
         "reads them. Of a table the columns may stand in any order and further ones are kept; "

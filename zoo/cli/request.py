@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
-from zoo.cli import Trust
+from zoo.cli import CommandParser, Trust
 from zoo.errors import UserError, nearest
 from zoo.interval import Interval
 from zoo.learning import SETTINGS
@@ -64,7 +64,7 @@ class Request:
 
 def parse_request(argv: list[str]) -> Request | None:
     """Work out what is asked; print and return None if that was a listing or general help."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = CommandParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model")
     parser.add_argument("--data")
     parser.add_argument("--weights")
@@ -79,7 +79,6 @@ def parse_request(argv: list[str]) -> Request | None:
     for flag in ("--list", "--print_config", "--pretrained", "--open", "--lr_find"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--help", "-h", nargs="?", const="model", default="")
-    parser.error = _refuse  # type: ignore[method-assign,assignment]
     chosen, rest = parser.parse_known_args(argv)
     if chosen.pretrained and "--pretrained" in argv:
         after = "".join(argv[argv.index("--pretrained") + 1 :][:1])
@@ -153,9 +152,8 @@ def _find_run(chosen: argparse.Namespace, rest: list[str]) -> Path:
             f"{given[0]} does not go with --resume: a run goes on with its own settings. Leave it "
             "out, or begin another run."
         )
-    root = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    root = CommandParser(add_help=False, allow_abbrev=False)
     root.add_argument("--trainer.default_root_dir", dest="folder", default="runs")
-    root.error = _refuse  # type: ignore[method-assign,assignment]
     return find_run(chosen.resume, chosen.model, Path(root.parse_known_args(rest)[0].folder))
 
 
@@ -233,7 +231,3 @@ def _expand(argument: str) -> str:
     if group == "--model" and setting in SETTINGS:
         raise UserError(f"{option} is called --learning.{setting}.")
     return SHORTHANDS.get(option, (option,))[0] + equals + value
-
-
-def _refuse(message: str) -> None:
-    raise UserError(f"{message[0].upper()}{message[1:]}.")

@@ -1,10 +1,10 @@
 """`sweep`: search settings, or repeat a run over seeds or folds."""
 
-import argparse
 import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli import CommandParser
 from zoo.cli.request import parse_request
 from zoo.errors import UserError
 from zoo.signals import Interrupted
@@ -35,7 +35,7 @@ command again, here or on other machines that share the folder, goes on with wha
 
 def main(argv: list[str]) -> None:
     """Run `sweep` with these arguments."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = CommandParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--grid", nargs="*")
     parser.add_argument("--random", nargs="*")
@@ -44,7 +44,6 @@ def main(argv: list[str]) -> None:
     for option in ("--search", "--metric", "--storage", "--name"):
         parser.add_argument(option)
     parser.add_argument("--prune", action="store_true")
-    parser.error = _refuse  # type: ignore[method-assign,assignment]
     chosen, rest = parser.parse_known_args(argv)
     if chosen.help:
         print(USAGE, end="")
@@ -82,7 +81,3 @@ def prepare(argv: list[str], settings: dict[str, Any]) -> "tuple[Settings, None,
 
 def _options(point: dict[str, str]) -> list[str]:
     return [shlex.quote(f"--{name}={value}") for name, value in point.items()]
-
-
-def _refuse(message: str) -> None:
-    raise UserError(f"{message[0].upper()}{message[1:]}.")
