@@ -24,6 +24,7 @@ from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState
 from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
+from zoo.callbacks.tensorboard.events import EventLogger
 from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
@@ -237,6 +238,9 @@ class Training:
         with contextlib.ExitStack() as stack:
             if self.folder and self.trainer.is_global_zero:
                 stack.enter_context(locked(self.folder))
+            for logger in self.trainer.loggers:
+                if isinstance(logger, EventLogger):
+                    stack.callback(logger.close)  # also of a training that is stopped
             received.clear()
             try:
                 return self._fit()

@@ -1,6 +1,8 @@
 """A training whose numbers are none any more stops, and says where that began."""
 
+import gc
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 from toy import Numbers, network, trainer
 
+import zoo
 from zoo.architectures import FeedForward
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.cards import read_card
@@ -106,6 +109,22 @@ def test_the_command_fails_and_keeps_the_last_good_checkpoint(
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
     assert not list(tmp_path.rglob("weights.safetensors"))
     assert not list(tmp_path.rglob("card.json"))
+
+
+def test_a_training_that_fails_closes_its_event_file(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(NotFiniteError):
+            zoo.fit(
+                "mnist_net",
+                lr=1e6,
+                max_epochs=1,
+                default_root_dir=tmp_path,
+                settings={"data.source": "synthetic", "trainer.limit_train_batches": 20},
+            )
+        gc.collect()
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+    assert not [w for w in caught if w.category is ResourceWarning]
 
 
 def test_a_learning_rate_far_too_high_is_no_success(

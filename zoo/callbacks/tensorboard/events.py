@@ -132,3 +132,9 @@ class EventLogger(TensorBoardLogger):
         """Write what there is; the file stays open for the tests that follow a training."""
         if self._experiment is not None:
             self.experiment.flush()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Write what there is, and close the file."""
+        if self._experiment is not None:
+            self.experiment.close()
