@@ -1,6 +1,7 @@
 """`demo`: a page in the browser on which a network is tried."""
 
 import socket
+from typing import Any
 
 from zoo.cli import CommandParser, Trust
 from zoo.errors import UserError
@@ -52,22 +53,40 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
+class KeepToThisHost:
+    """Adds the policy to every answer.
+
+    No `app.middleware("http")`: that one stands between a stream of events and its reader, and an
+    answer of gradio's that comes in such a stream could stay away.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, with the policy."""
+        from starlette.datastructures import MutableHeaders
+
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
 def serve(page: object, listener: socket.socket) -> None:
     """Show a page until Ctrl-C."""
     import gradio as gr
     import uvicorn
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
 
-    app = FastAPI()
-
-    @app.middleware("http")
-    async def keep_to_this_host(request: Request, call_next):  # type: ignore[no-untyped-def]
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        return response
-
-    gr.mount_gradio_app(app, page, path="/", footer_links=[])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    app = gr.mount_gradio_app(FastAPI(), page, path="/", footer_links=[])
+    kept = KeepToThisHost(app)
+    server = uvicorn.Server(uvicorn.Config(kept, log_level="error", timeout_graceful_shutdown=1))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}  until Ctrl-C", flush=True)
     try:
         server.run(sockets=[listener])
