@@ -83,6 +83,19 @@ def _folder_of_first_process() -> Path | None:
     return None
 
 
+@contextlib.contextmanager
+def unless_nothing_begins(folder: Path | None) -> Iterator[None]:
+    """Take an empty run folder away again where a mistake or Ctrl-C comes before the training."""
+    try:
+        yield
+    except BaseException:
+        if folder:
+            with contextlib.suppress(OSError):  # there is something in it
+                folder.rmdir()
+                folder.parent.rmdir()
+        raise
+
+
 def _number(folder: Path) -> int:
     return int(folder.name.removeprefix("version_"))
 

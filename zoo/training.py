@@ -46,6 +46,7 @@ from zoo.run_folder import (
     is_finished,
     locked,
     shared_run_folder,
+    unless_nothing_begins,
 )
 from zoo.selection import Selection
 from zoo.settings import Settings
@@ -119,6 +120,13 @@ class Training:
         elif resume:
             os.environ["ZOO_RUN_FOLDER"] = str(resume)
         self.selection: Selection | None = None
+        with unless_nothing_begins(self.folder):
+            self.trainer = self._make_trainer(inspect, step)
+            self._check_sizes()
+
+    def _make_trainer(self, inspect: str, step: int | None) -> Trainer:
+        """Make Lightning's trainer, with what a run folder needs if there is one."""
+        trainer_options = self.settings.config.trainer
         bar = progress()
         callbacks = [bar, Blocks(), StopWhenNotFinite(), *tensorboard_panels(inspect)]
         if self.model.learning.averaging is not None:
@@ -145,7 +153,7 @@ class Training:
                 )
         options["plugins"] = [AtomicCheckpointIO()]
         try:
-            self.trainer: Trainer = settings.make_trainer(**options)
+            return self.settings.make_trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"The trainer cannot be set up: {error}") from error
 
@@ -236,6 +244,7 @@ class Training:
             The run, with the metrics of the weights that it ends with.
         """
         with contextlib.ExitStack() as stack:
+            stack.enter_context(unless_nothing_begins(self.folder))
             if self.folder and self.trainer.is_global_zero:
                 stack.enter_context(locked(self.folder))
             for logger in self.trainer.loggers:
@@ -267,7 +276,6 @@ class Training:
                 atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file,
             ):
                 file.write(text)
-        self._check_sizes()
         if ckpt_path:
             check_average(Path(ckpt_path), self.trainer)
         started = time.perf_counter()

@@ -170,3 +170,23 @@ def test_real_images_are_called_real(run_cli: Run) -> None:
     assert "FashionMNIST (real; 55,000 / 5,000 / 10,000)" in result.out
     assert only_run().parent.name == "fashion_ffnn"
     assert "synthetic" not in (only_run() / "card.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (
+            ("--trainer.strategy", "ddp", "--trainer.devices", 5, "--trainer.accelerator", "cpu"),
+            "has 4 examples for 5 processes",
+        ),
+        (("--trainer.strategy", "no_such_one"), "no_such_one"),
+        (("--ckpt_path", "no_such.ckpt"), "no_such.ckpt"),
+    ],
+)
+def test_what_does_not_begin_leaves_no_run(
+    run_cli: Run, mistake: tuple[object, ...], told: str
+) -> None:
+    result = run_cli("fit", "--model", "xor_mlp", *mistake)
+    assert result.status == 2
+    assert told in result.err
+    assert not list(Path("runs").iterdir())
