@@ -14,10 +14,10 @@ from zoo.calibration import describe, fit_calibration
 from zoo.decisions import Decision, fit_interval, fit_threshold
 from zoo.decisions import describe as describe_decision
 from zoo.evaluation import has_split
-from zoo.module import ZooModule
+from zoo.network import Network
 
 
-def fit_after_training(trainer: pl.Trainer, model: ZooModule, data: pl.LightningDataModule) -> None:
+def fit_after_training(trainer: pl.Trainer, model: Network, data: pl.LightningDataModule) -> None:
     """Fit the network's calibration and decision, in one process for all of them."""
     fitted = None
     if trainer.is_global_zero and trainer.limit_val_batches != 0:
@@ -32,7 +32,7 @@ def fit_after_training(trainer: pl.Trainer, model: ZooModule, data: pl.Lightning
 
 
 def _fit_decision(
-    model: ZooModule, data: pl.LightningDataModule, validates: bool
+    model: Network, data: pl.LightningDataModule, validates: bool
 ) -> Decision | None:
     """Fit a threshold or an interval, as the data were told to."""
     level, costs = getattr(data, "interval", None), getattr(data, "costs", None)
@@ -46,7 +46,7 @@ def _fit_decision(
 
 
 def _split_answers(
-    model: ZooModule, data: pl.LightningDataModule, split: str
+    model: Network, data: pl.LightningDataModule, split: str
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return calibrated probabilities (N,) of the second class, or values, and what is true."""
     if (found := _split_outputs(model, data, split)) is None or model.spec.task == "multiclass":
@@ -57,7 +57,7 @@ def _split_answers(
 
 
 def measure_decision(
-    model: ZooModule, data: pl.LightningDataModule, splits: Iterable[str] = ("val", "test")
+    model: Network, data: pl.LightningDataModule, splits: Iterable[str] = ("val", "test")
 ) -> dict[str, Any]:
     """Return a network's decision and what it does to splits, as a card has it, if there is one."""
     if model.decision is None:
@@ -70,7 +70,7 @@ def measure_decision(
 
 
 def split_logits(
-    model: ZooModule, data: pl.LightningDataModule, split: str
+    model: Network, data: pl.LightningDataModule, split: str
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return a classifier's logits of a whole split and its classes (N,), on the CPU.
 
@@ -88,7 +88,7 @@ def split_logits(
 
 @torch.inference_mode()
 def _split_outputs(
-    model: ZooModule, data: pl.LightningDataModule, split: str
+    model: Network, data: pl.LightningDataModule, split: str
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return what a network gives for a whole split, and its targets, on the CPU."""
     if not has_split(data, split):
@@ -115,7 +115,7 @@ def _split_outputs(
 
 
 def measure_calibration(
-    model: ZooModule, data: pl.LightningDataModule, splits: Iterable[str] = ("val", "test")
+    model: Network, data: pl.LightningDataModule, splits: Iterable[str] = ("val", "test")
 ) -> dict[str, Any]:
     """Return what a network's calibration does to splits, as a card has it; nothing without one."""
     if model.calibration is None:

@@ -21,7 +21,6 @@ from zoo.classes import class_in_data, instantiate
 from zoo.errors import UserError
 from zoo.learning import Learning
 from zoo.module import ZooModule
-from zoo.weights import load_weights
 
 # Training examples that a finished run is measured on: all of MNIST's, about as many as a test
 # split ever has. A table of millions would take as long again as an epoch of its training.
@@ -45,7 +44,8 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
     """
     place = f"The card of '{card.name}'"
     spec = card.recipe.get("data") if isinstance(card.recipe, dict) else None
-    arguments = (spec.get("init_args") or {}) if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
+    arguments = spec.get("init_args") or {}
     if not isinstance(arguments, dict) or "class_path" not in spec:
         raise UserError(f"{place} does not say which data its metrics are of.")
     # A card may come from anywhere: it can name data, not any class whatever.
@@ -91,7 +91,7 @@ def measure(
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    model, data = load_weights(weights), data or data_of(card)
+    model, data = ZooModule.from_pretrained(weights), data or data_of(card)
     trained = Learning.of(card.recipe.get("learning"))
     model.learn(
         Learning(
@@ -299,4 +299,6 @@ class _Predictions(pl.Callback):
     found: tuple[torch.Tensor, torch.Tensor]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.found = cast(ZooModule, pl_module).predictions("test")
+        found = cast(ZooModule, pl_module).predictions("test")
+        if found is not None:
+            self.found = found

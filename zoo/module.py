@@ -127,9 +127,8 @@ class ZooModule(Network):
                 check_optimizer(going_on_from, optimizer, None)
             return optimizer
         steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
-        epochs = self.trainer.max_epochs
-        if epochs is None or epochs < 0:
-            epochs = math.inf
+        limit = self.trainer.max_epochs
+        epochs = math.inf if limit is None or limit < 0 else limit
         scheduler = build_scheduler(self.learning.lr_scheduler, optimizer, steps, epochs)
         if going_on_from:
             check_optimizer(going_on_from, optimizer, scheduler["scheduler"])
@@ -139,7 +138,7 @@ class ZooModule(Network):
         """Return the names of the parameters that an unfreezing is planned for."""
         if self.learning.unfreeze_at_epoch is None:
             return set()
-        return set().union(*(matching(self, self.head, p) for p in self.learning.freeze))
+        return set().union(*(matching(self, self.head, p) for p in self.learning.freeze or ()))
 
     def _groups(self, scheduled: bool) -> list[dict[str, Any]]:
         """Return groups of the trainable parameters inside or outside the unfreezing schedule."""
@@ -182,12 +181,14 @@ class ZooModule(Network):
         self._unfreeze_when_due()
 
     def _unfreeze_when_due(self) -> None:
-        waiting = self._in_schedule().intersection(self.frozen)
-        if not waiting or self.current_epoch < self.learning.unfreeze_at_epoch:
+        due = self.learning.unfreeze_at_epoch
+        if due is None or self.current_epoch < due:
             return
-        self.unfreeze(*self.learning.freeze)
+        if not self._in_schedule().intersection(self.frozen):
+            return
+        self.unfreeze(*(self.learning.freeze or ()))
         add_groups(
-            self.optimizers(use_pl_optimizer=False),
+            self.trainer.optimizers[0],
             self._groups(scheduled=True),
             [config.scheduler for config in self.trainer.lr_scheduler_configs],
         )
@@ -285,7 +286,9 @@ class ZooModule(Network):
         if split not in self._metrics:  # 3 ms, so not for a network that is never evaluated
             new = MeanMetric(), self.task.metrics(self.num_outputs)
             self._metrics[split] = new
-        mean_loss, metrics = (m.to(logits.device) for m in self._metrics[split])
+        mean_loss, metrics = self._metrics[split]
+        mean_loss.to(logits.device)
+        metrics.to(logits.device)
         mean_loss.update(self.loss(logits, target).float(), len(target))
         metrics.update(*self._metric_inputs(logits, target))
         values = {"loss": mean_loss.compute(), **self.task.compute(metrics)}
@@ -297,7 +300,7 @@ class ZooModule(Network):
 
     @classmethod
     def from_pretrained(
-        cls, name: str, *, trust: Iterable[str | type] = (), **overrides: Any
+        cls, name: str | Path, *, trust: Iterable[str | type] = (), **overrides: Any
     ) -> Self:
         """Make the network whose weights the zoo ships, or that a run or file holds.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -70,9 +70,9 @@ class Network(LightningModule):
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of one example as the backbone reads it."""
-        return self.preprocess.output_shape
+        return cast(tuple[int, ...], self.preprocess.output_shape)
 
-    @property
+    @property  # type: ignore[misc]  # Lightning's can be set; this one follows from the data
     def example_input_array(self) -> Any:
         """Two raw examples, for drawing the graph and for export."""
         example = preprocessing.example_input(self.spec.preprocessing, self.spec.input_shape)
@@ -98,7 +98,8 @@ class Network(LightningModule):
 
     def make_head(self, num_outputs: int) -> nn.Module:
         """Build a new head; an architecture with another head than one Linear overrides it."""
-        return nn.Linear(self.head.in_features, num_outputs, bias=self.head.bias is not None)
+        head = cast(nn.Linear, self.head)
+        return nn.Linear(head.in_features, num_outputs, bias=head.bias is not None)
 
     def get_head(self) -> nn.Module:
         """Return the head: the last layer, the one that `reset_head` replaces."""

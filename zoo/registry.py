@@ -18,7 +18,6 @@ from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
 from zoo.run_recipe import start_from_weights
 from zoo.transfer import follow, load_backbone
-from zoo.weights import load_weights
 
 
 def create_datamodule(
@@ -86,18 +85,18 @@ def create_model(
                 "Weights follow the data they were made with: pass classes=[...] for a new head "
                 "instead of datamodule."
             )
-        network = class_at(recipe.model["class_path"], ZooModule)
+        network: type[ZooModule] = class_at(recipe.model["class_path"], ZooModule)
         arguments = {**overrides, **_dropout(network, recipe.model["init_args"] | overrides)}
-        model = load_weights(pretrained_path(name), trust=trust, **arguments)
+        model = network.from_pretrained(pretrained_path(name), trust=trust, **arguments)
         # A teacher is a second network to load, of use to few who open weights: those pass it.
         recipe = replace(recipe, learning={**recipe.learning, "teacher": None})
     else:
         datamodule = datamodule or create_datamodule(name)
         spec = spec_of(datamodule)
         if recipe.weights:  # a run's config.yaml: it started from weights
+            source = recipe.weights["source"]
             recipe = start_from_weights(recipe)
             arguments = {**recipe.model["init_args"], **overrides}
-            source = recipe.weights["source"]
             model, start = load_backbone(source, follow(datamodule, source), **arguments)
             print(start, file=sys.stderr)
         else:
@@ -112,7 +111,7 @@ def create_model(
                 f"{', '.join(known)}.",
                 file=sys.stderr,
             )
-    asked = {k: v for k, v in Learning.of(learning).plain().items() if k in (learning or ())}
+    asked = _asked(learning)
     asked |= {"optimizer": optimizer} if optimizer else {}
     asked |= {"lr_scheduler": lr_scheduler} if lr_scheduler else {}
     with trusting(trust):
@@ -120,6 +119,15 @@ def create_model(
     if not pretrained and not recipe.weights:
         initialize(model, model.learning.init)
     return model
+
+
+def _asked(learning: Learning | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings that a user gave: of a `Learning` those that are not its defaults."""
+    plain = Learning.of(learning).plain()
+    if isinstance(learning, Learning):
+        default = Learning().plain()
+        return {key: value for key, value in plain.items() if value != default[key]}
+    return {key: plain[key] for key in learning or ()}
 
 
 def _dropout(network: type[ZooModule], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -178,8 +178,7 @@ class Training:
         self.start = ""
         if self.recipe.weights:
             source = self.recipe.weights["source"]
-            found, self.start = load_backbone(source, follow(self.data, source), **arguments)
-            model = cast(ZooModule, found)
+            model, self.start = load_backbone(source, follow(self.data, source), **arguments)
         else:
             model = class_at(self.recipe.model["class_path"])(spec, **arguments)
         learning = self.settings.learning

@@ -14,7 +14,7 @@ from zoo.building import describe_mismatch
 from zoo.cards import weights_path
 from zoo.errors import UserError
 from zoo.hub import is_hub_name
-from zoo.network import Network
+from zoo.module import ZooModule
 from zoo.preprocessing import read_the_same
 from zoo.vocabularies import with_new_categories
 from zoo.weights import load_weights, renumbered, require_same_structure
@@ -58,7 +58,7 @@ def follow(data: LightningDataModule, path: str | Path) -> DataSpec:
     return spec
 
 
-def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Network, str]:
+def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[ZooModule, str]:
     """Make a network for new data that begins with the weights of a file.
 
     All is taken along but what the new data decide. The head is, only if the classes are the same
@@ -75,7 +75,7 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[N
     Raises:
         UserError: If the weights do not fit these data.
     """
-    source = load_weights(path)
+    source = ZooModule.from_pretrained(path)
     named = not (is_hub_name(path) or Path(path).exists())
     name = weights_path(path).stem if named else str(path)
     arguments = {key: value for key, value in source.hparams.items() if key != "spec"}

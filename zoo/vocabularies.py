@@ -1,7 +1,7 @@
 """Categories that a network of tables did not have in its training: a slot for each."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch import Tensor
 from zoo.network import Network
 from zoo.preprocessing.tables import width_of
 
+N = TypeVar("N", bound=Network)
 EMBEDDING = "preprocess.embedding.weight"
 
 
-def with_new_categories(network: Network, data: dict[str, Any]) -> tuple[Network, list[str]]:
+def with_new_categories(network: N, data: dict[str, Any]) -> tuple[N, list[str]]:
     """Return a network with slots for the categories that data have besides its own.
 
     A new one begins as what the network takes unknown ones for, so that at first it answers as it

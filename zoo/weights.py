@@ -133,7 +133,7 @@ def load_weights(
         ) from error
     # Called with a file's arguments, other classes could do anything: subprocess.Popen is one.
     with trusting(trust):
-        network = class_in_data(class_path, Network, f"'{path}'")
+        network: type[Network] = class_in_data(class_path, Network, f"'{path}'")
         network.check_arguments_in_data(arguments, f"'{path}'")
     check_arguments(network, arguments, f"'{path}'")
     wanted = {**arguments, **overrides}

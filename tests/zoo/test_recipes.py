@@ -241,6 +241,14 @@ def test_fit_works_without_a_network_and_without_warnings(name: str, run_cli: Ca
     assert re.search(r"^test.* \d\.\d{4}", result.out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("given", [{"loss": "mse"}, zoo.Learning(loss="mse")])
+def test_what_is_changed_of_the_learning_is_a_mapping_or_the_object(given: Any) -> None:
+    learning = zoo.create_model("xor_mlp", learning=given).learning
+    own = find_recipe("xor_mlp").learning
+    expected = {**own, "loss": "mse"}
+    assert {key: getattr(learning, key) for key in expected} == expected
+
+
 def test_every_class_that_recipes_name_is_documented() -> None:
     """`--help` shows these docstrings, one sentence for each argument."""
     for name in NAMES:

@@ -90,9 +90,12 @@ class ConvNet(ZooModule):
                 self.backbone.append(nn.Dropout2d(conv_dropout))
             in_channels = out_channels
         usual = grid or [_map_side(USUAL_SIDE, len(channels), kernel_size, pool)] * 2
-        if grid or (max(height, width) > USUAL_SIDE and usual[0] > 0):
+        is_averaged = bool(grid) or (max(height, width) > USUAL_SIDE and usual[0] > 0)
+        self._grid = usual if is_averaged else None
+        if is_averaged:
+            pooling = nn.AdaptiveAvgPool2d((usual[0], usual[1]))
             # In the place of Flatten, so that the layers behind it keep their numbers.
-            self.backbone.append(nn.Sequential(nn.AdaptiveAvgPool2d(usual), nn.Flatten()))
+            self.backbone.append(nn.Sequential(pooling, nn.Flatten()))
         else:
             self.backbone.append(nn.Flatten())
         with torch.no_grad():
@@ -115,6 +118,5 @@ class ConvNet(ZooModule):
             return {}
         layers = len(self.hparams["channels"])
         kernel_size, pool = self.hparams["kernel_size"], self.hparams["pool"]
-        sides = (_map_side(side, layers, kernel_size, pool) for side in (height, width))
-        pooled = [m.output_size for m in self.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
-        return {"grid": list(pooled[0] if pooled else sides)}
+        sides = [_map_side(side, layers, kernel_size, pool) for side in (height, width)]
+        return {"grid": self._grid or sides}

@@ -12,7 +12,8 @@ from zoo.errors import UserError
 from zoo.module import ZooModule
 
 UNKNOWN_ID = 1  # of the word that no vocabulary has
-LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+Layers = nn.RNN | nn.LSTM | nn.GRU
+LAYERS: dict[str, type[Layers]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class SequenceNet(ZooModule):
@@ -87,6 +88,8 @@ class Recurrent(SequenceNet):
         UserError: If the data are no sequences, or an argument is out of its range.
     """
 
+    backbone: Layers
+
     def __init__(
         self,
         spec: DataSpec,
@@ -150,7 +153,7 @@ class Recurrent(SequenceNet):
 
 
 def unpacked_states(
-    backbone: nn.RNNBase, sequence: Tensor, lengths: Tensor
+    backbone: Layers, sequence: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the last layer's states without packing, which no exported graph can hold.
 

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,20 +62,20 @@ class KeepLast(Checkpoint):
         self._trainer = trainer
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         trainer.should_stop |= self._stop_early
-        handle(self._on_signal)
+        handle(partial(self._on_signal, trainer))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a signal stop at once what only measures: Lightning's own handler may hang here."""
         handle(stop_at_once)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, trainer: Trainer, number: int, frame: FrameType | None) -> None:
         if self._stopping:
             return  # what is being saved is not to be spoilt
         self.signal = self.signal or number
         self._asked += 2 if number != signal.SIGINT and not self._asked else 1
-        alone = self._trainer.world_size == 1
-        at_once = self._asked > 2 and self._trainer.is_global_zero  # it ends the others
-        if at_once or (alone and self._asked == 2 and self._trainer.validating):
+        alone = trainer.world_size == 1
+        at_once = self._asked > 2 and trainer.is_global_zero  # it ends the others
+        if at_once or (alone and self._asked == 2 and trainer.validating):
             self._stop()
 
     def _stop(self) -> None:
@@ -84,7 +85,7 @@ class KeepLast(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save or stop here if that is due, and if nothing that belongs to this update follows."""
         steps = trainer.global_step - self._saved_step
-        due = self._agree(self.interval.is_over(steps, time.monotonic() - self._saved_at))
+        due = self._agree(trainer, self.interval.is_over(steps, time.monotonic() - self._saved_at))
         if not (self._agreed or due) or trainer.fit_loop.epoch_loop._should_accumulate():
             return
         follows = _something_follows(trainer)
@@ -94,7 +95,7 @@ class KeepLast(Checkpoint):
             self._stop()
         self._waited = bool(self._agreed)
         if due and not follows:
-            self._save()
+            self._save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before a validation that is not waited for."""
@@ -109,12 +110,12 @@ class KeepLast(Checkpoint):
         if trainer.sanity_checking:
             return
         if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-            self._save()
+            self._save(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the epoch before has left."""
         self._between_epochs = True
-        self._save()
+        self._save(trainer)
         self._between_epochs = False
 
     def on_save_checkpoint(
@@ -133,19 +134,19 @@ class KeepLast(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training; stop here if that was asked for in the last update."""
         self._between_epochs = True
-        self._agree()
+        self._agree(trainer)
         if self._agreed:
             self._at_boundary = True
             self._stop()
-        self._save()
+        self._save(trainer)
         handle(stop_at_once)
 
-    def _agree(self, due: bool = False) -> bool:
+    def _agree(self, trainer: Trainer, due: bool = False) -> bool:
         """Let all processes know what each of them was asked, and whether it is time to save.
 
         What arrives meanwhile is for the next time: it was not told.
         """
-        trainer, self._agreed = self._trainer, self._asked
+        self._agreed = self._asked
         if trainer.world_size > 1:
             told = torch.tensor([self._agreed << 8 | self.signal, due])
             told = trainer.strategy.reduce(told.to(trainer.strategy.root_device), reduce_op="max")
@@ -153,8 +154,7 @@ class KeepLast(Checkpoint):
             self.signal = self.signal or int(told[0]) & 255
         return due
 
-    def _save(self) -> None:
-        trainer = self._trainer
+    def _save(self, trainer: Trainer) -> None:
         now = (trainer.global_step, self._between_epochs)
         if now == (self._saved_step, self._saved_between) or not trainer.global_step:
             return
@@ -172,7 +172,7 @@ class KeepLast(Checkpoint):
             return
         if trainer.validating and (trainer.world_size == 1 or self._agreed > 1):
             # Lightning's own averages may be in the network's place now, and say so to nobody.
-            if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
                 return
             _repeat_validation(trainer)
         elif not self._at_boundary:
@@ -188,7 +188,7 @@ class RandomState(Callback):
     """
 
     def __init__(self) -> None:
-        self._restored: dict[str, torch.Tensor] = {}
+        self._restored: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the CPU's generator, and of the current GPU's if there is one.
@@ -225,7 +225,8 @@ class RandomState(Callback):
 def _something_follows(trainer: Trainer) -> bool:
     """Return whether a validation or the end of the epoch comes before the next batch."""
     loop = trainer.fit_loop.epoch_loop
-    follows = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    fetcher = trainer.fit_loop._data_fetcher  # there while the loop runs
+    follows = loop._should_check_val_fx(fetcher)  # type: ignore[arg-type]
     return follows or loop._num_ready_batches_reached()
 
 
@@ -237,6 +238,6 @@ def _repeat_validation(trainer: Trainer) -> None:
     """
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.reset_on_run()
-    total = progress.total
+    total: Any = progress.total  # an evaluation's counts more than its type says
     total.processed = total.completed
     total.started = total.ready = total.completed + 1

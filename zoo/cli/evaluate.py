@@ -117,11 +117,11 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
     from zoo.console import metrics_table, quiet
     from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import score
-    from zoo.weights import load_weights
+    from zoo.module import ZooModule
 
     quiet()
     tensorboard_panels(chosen.inspect)  # a wrong name is told before anything is read
-    model = load_weights(path)
+    model = ZooModule.from_pretrained(path)
     if chosen.data_dir:
         options = [*options, f"--data.data_dir={chosen.data_dir}"]
     data = _own_data(chosen.data, options, model.spec)

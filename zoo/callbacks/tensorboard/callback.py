@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
@@ -41,9 +41,10 @@ class TensorBoardPanels(Callback):
         self._examples = 0
         self._started = self._validation_started = self._flushed = 0.0
 
-    def _show(self, moment: str, trainer: Trainer, model: ZooModule, data: Any) -> None:
+    def _show(self, moment: str, trainer: Trainer, model: LightningModule, data: Any) -> None:
         if not self._panels[moment] or (writer := tensorboard_writer(trainer)) is None:
             return
+        model = cast(ZooModule, model)  # panels are for the networks of the zoo alone
         task = "regression" if model.spec.task == "regression" else "classification"
         due = [
             (panel.name, function)
@@ -57,19 +58,19 @@ class TensorBoardPanels(Callback):
                 with warn_on_failure(name):
                     function(writer, model, data, trainer.global_step)
 
-    def on_train_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what is known before training."""
         self._is_first_batch = True
         self.on_train_epoch_start(trainer, pl_module)  # not called in an epoch that was cut off
         self._show("start", trainer, pl_module, trainer)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._is_first_update = True
         self._examples, self._started = 0, time.perf_counter()
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: ZooModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch's examples; show the first batch of the run."""
         self._examples += len(batch[1])
@@ -78,7 +79,7 @@ class TensorBoardPanels(Callback):
             self._show("first_batch", trainer, pl_module, batch)
 
     def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: ZooModule, optimizer: Optimizer
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Show an update, before any clipping: the first of an epoch, and now and then one.
 
@@ -87,40 +88,40 @@ class TensorBoardPanels(Callback):
         if self._is_first_update:
             self._is_first_update = False
             self._show("first_update", trainer, pl_module, optimizer)
-        if trainer.global_step % max(trainer.log_every_n_steps, 1) == 0:
+        if trainer.global_step % max(trainer.log_every_n_steps, 1) == 0:  # type: ignore[attr-defined]
             self._show("update", trainer, pl_module, optimizer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock: a validation in the middle of an epoch is no training."""
         self._validation_started = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the clock go on."""
         self._started += time.perf_counter() - self._validation_started
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch."""
         now = time.perf_counter()
         speed = self._examples * trainer.world_size / max(now - self._started, 1e-9)
-        splits = getattr(trainer.datamodule, "splits", {})
+        splits = getattr(getattr(trainer, "datamodule", None), "splits", {})
         self._show("epoch", trainer, pl_module, Epoch(trainer.current_epoch + 1, splits, speed))
         writer = tensorboard_writer(trainer)
         if writer is not None and now - self._flushed > FLUSH_SECONDS:
             writer.flush()
             self._flushed = now
 
-    def on_train_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what has been learned."""
         self._show("train_end", trainer, pl_module, trainer)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the test split and what is predicted for it."""
         if self._panels["test"] and tensorboard_writer(trainer) is not None:
-            tested = test_predictions(trainer, pl_module)
+            tested = test_predictions(trainer, cast(ZooModule, pl_module))
             if tested is not None:
                 self._show("test", trainer, pl_module, tested)
 
-    def on_test_end(self, trainer: Trainer, pl_module: ZooModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show that the run came to its end."""
         self._show("end", trainer, pl_module, trainer)
 

@@ -1,8 +1,12 @@
 """Where in the plane a network of two inputs decides what, over time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -45,7 +49,8 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> F
     figure = new_figure(6.4, 5.4)
     axes = figure.add_subplot()
     extent = (float(across[0]), float(across[-1]), float(up[0]), float(up[-1]))
-    options = {"origin": "lower", "extent": extent, "aspect": "auto"}
+    options: dict[str, Any] = {"origin": "lower", "extent": extent, "aspect": "auto"}
+    colors: Sequence[ColorType] = ()
     if task == "multiclass":
         colors = class_colors(len(names))
         values, label = given.argmax(dim=1), None
@@ -57,19 +62,20 @@ def surface_figure(model: ZooModule, x: Tensor, target: Tensor, title: str) -> F
         options |= {"cmap": "RdBu_r", "vmin": 0, "vmax": 1}
     else:
         values, label = given[:, 0], "value"
-    values = values.reshape(SIDE, SIDE).numpy()
-    image = axes.imshow(values, **options)
+    surface = values.reshape(SIDE, SIDE).numpy()
+    image = axes.imshow(surface, **options)
     if label:
         figure.colorbar(image, ax=axes, label=label)
-    if task == "binary" and values.min() < 0.5 < values.max():
-        axes.contour(across, up, values, levels=[0.5], colors="black", linewidths=1)
+    if task == "binary" and surface.min() < 0.5 < surface.max():
+        axes.contour(across, up, surface, levels=[0.5], colors="black", linewidths=1)
     if task == "regression":
-        axes.scatter(x[:, 0], x[:, 1], c=target, norm=image.norm, edgecolors="white")
+        low, high = image.get_clim()
+        axes.scatter(x[:, 0], x[:, 1], c=target, vmin=low, vmax=high, edgecolors="white")
     else:
         for index, (name, color) in enumerate(zip(names, colors, strict=True)):
             some = x[target == index].T
             if some.numel():
-                axes.scatter(*some, s=60, color=[color], edgecolors="white", label=name)
+                axes.scatter(some[0], some[1], s=60, color=[color], edgecolors="white", label=name)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, frameon=False)
     columns = [c["name"] for c in model.spec.preprocessing.get("columns", [])]
     labels = columns if len(columns) == 2 else ["input 0", "input 1"]
