@@ -31,9 +31,7 @@ def fit_after_training(trainer: pl.Trainer, model: Network, data: pl.LightningDa
     model.decision = trainer.strategy.broadcast(decision)
 
 
-def _fit_decision(
-    model: Network, data: pl.LightningDataModule, validates: bool
-) -> Decision | None:
+def _fit_decision(model: Network, data: pl.LightningDataModule, validates: bool) -> Decision | None:
     """Fit a threshold or an interval, as the data were told to."""
     level, costs = getattr(data, "interval", None), getattr(data, "costs", None)
     found = _split_answers(model, data, "val") if validates else None

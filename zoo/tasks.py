@@ -18,8 +18,6 @@ from torchmetrics.classification import (
 
 from zoo.errors import UserError
 
-TaskName = Literal["binary", "multiclass", "regression"]
-
 
 @dataclass(frozen=True)
 class Monitor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.tabular.rows import blocks
+from datamodules.tabular.rows import blocks, sample
 from datamodules.tabular.store import Table
 from datamodules.tabular.targets import Target
 
@@ -38,8 +38,7 @@ def find(table: Table, target: Target, train: np.ndarray, used: set[str]) -> lis
     """
     if len(train) < LEAST_ROWS:
         return []
-    drawn = np.sort(np.random.default_rng(0).permutation(train)[:MOST_ROWS])
-    rows = np.concatenate(list(blocks(table.rows, drawn, 1 << 13)))
+    drawn, rows = sample(table.rows, train, MOST_ROWS)
     truth, first = _truth(target, drawn), np.random.default_rng(1).random(len(drawn)) < 0.5
     plain = {c["name"] for c in table.columns if c["kind"] == "numeric" and not c.get("forced")}
     found = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.tabular.rows import blocks
+from datamodules.tabular.rows import sample
 from datamodules.tabular.statistics import features_of
 from datamodules.tabular.store import Table
 from datamodules.tabular.targets import Target
@@ -30,8 +30,7 @@ def giveaways(table: Table, target: Target, train: np.ndarray, used: set[str]) -
     """
     if len(train) < LEAST_ROWS:
         return []
-    drawn = np.sort(np.random.default_rng(0).permutation(train)[:MOST_ROWS])
-    rows = np.concatenate(list(blocks(table.rows, drawn, 1 << 13)))
+    drawn, rows = sample(table.rows, train, MOST_ROWS)
     if target.codes is None:
         truth = np.asarray(target.values)[drawn]
     else:

@@ -131,3 +131,9 @@ def blocks(table: np.ndarray, index: np.ndarray, size: int = 1 << 17) -> Iterato
             yield np.asarray(table[index[start : start + size]])
         if table.nbytes > WINDOWED_FROM:
             release(table)
+
+
+def sample(table: np.ndarray, index: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most so many of the selected rows, always the same ones: numbers and content."""
+    drawn = np.sort(np.random.default_rng(0).permutation(index)[:most])
+    return drawn, np.concatenate(list(blocks(table, drawn, 1 << 13)))

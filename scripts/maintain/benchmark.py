@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 import speed
-from measuring import CALLS, Options, Report, environment, median_ratio, milliseconds
+from measuring import CALLS, Options, Report, median_ratio, milliseconds, run
 from zoo import create_model, list_models
 from zoo.callbacks.tensorboard.callback import TensorBoardPanels
 from zoo.callbacks.tensorboard.registry import LEVELS
@@ -61,8 +60,8 @@ def main(argv: list[str]) -> None:
     if chosen.repeats < 1:
         raise UserError(f"--repeats must be at least 1, not {chosen.repeats}.")
     quiet()
-    names = [field.name for field in fields(Options)]
-    options = Options(**{name: getattr(chosen, name) for name in names})
+    given = {field.name: getattr(chosen, field.name) for field in fields(Options)}
+    options = Options(**{**given, "cases": tuple(chosen.cases)})
     values = {}
     for name in chosen.sections or SECTIONS:
         report = SECTIONS[name](options)
@@ -137,19 +136,17 @@ def measure_inspect(options: Options) -> Report:
 def run_fit(level: str, options: Options) -> Measured:
     """Train once in a process and a folder of its own."""
     with TemporaryDirectory() as folder:
-        argv = [sys.executable, __file__, FIT_WITH_CLOCK, "--model", NETWORK, "--inspect", level]
+        argv = [__file__, FIT_WITH_CLOCK, "--model", NETWORK, "--inspect", level]
         argv += ["--data.source", options.source, "--trainer.default_root_dir", folder]
         if options.epochs:
             argv += ["--trainer.max_epochs", str(options.epochs)]
-        before, started = os.times(), time.perf_counter()
-        done = subprocess.run(argv, capture_output=True, text=True, env=environment())
-        wall, after = time.perf_counter() - started, os.times()
-        if done.returncode:
-            raise UserError(f"`fit --inspect {level}` failed: {done.stderr.strip()[-500:]}")
+        before = os.times()
+        wall, printed = run(argv)
+        after = os.times()
         used = (after.children_user - before.children_user) + (
             after.children_system - before.children_system
         )
-        inside = float(done.stdout.rpartition(INSIDE)[2])
+        inside = float(printed.rpartition(INSIDE)[2])
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         kept = ("checkpoints", "weights.safetensors")
         written = [p for p in files if not any(part in kept for part in p.parts)]

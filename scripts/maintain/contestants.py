@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from torchvision import datasets, transforms
 
+from measuring import Options
 from zoo.run_recipe import choose_recipe
 from zoo.settings import Settings, as_options
 from zoo.training import Training
@@ -141,25 +142,6 @@ class Clock(pl.Callback):
         self.__exit__()
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is measured.
-
-    Attributes:
-        source: Where images come from: `auto`, or `synthetic` to need no file.
-        examples: How many training examples; all if None.
-        epochs: How many epochs; those of the case if None.
-    """
-
-    source: str = "auto"
-    examples: int | None = None
-    epochs: int | None = None
-
-    def length(self, case: Case) -> int:
-        """Return how many epochs are measured."""
-        return self.epochs or case.epochs
-
-
 def zoo_settings(case: Case, options: Options, **changes: Any) -> Settings:
     """Return the settings that `fit` has for a case."""
     recipe = choose_recipe(case.recipe)
@@ -206,7 +188,7 @@ def documented(case: Case, options: Options, precision: str) -> Clock:
     model, loader = case.network(), loader_of(case, options)
     optimizer = case.optimizer(model.parameters())
     with Clock() as clock:
-        for _ in range(options.length(case)):
+        for _ in range(options.epochs):
             losses, right = [], 0
             for x, y in loader:
                 optimizer.zero_grad()
@@ -232,7 +214,7 @@ def tight(case: Case, options: Options, precision: str) -> Clock:
     optimizer = case.optimizer(parameters, fused=True)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == BF16)
     with Clock() as clock:
-        for _ in range(options.length(case)):
+        for _ in range(options.epochs):
             order = torch.randperm(len(y))
             if case.replacement:
                 order = torch.randint(len(y), (len(y),))
@@ -281,7 +263,7 @@ def stock(case: Case, options: Options, precision: str) -> Clock:
     with silently() as folder:
         trainer = pl.Trainer(
             accelerator="cpu",
-            max_epochs=options.length(case),
+            max_epochs=options.epochs,
             precision=precision,
             callbacks=[clock],
             default_root_dir=folder,
@@ -296,7 +278,7 @@ def zoo(case: Case, options: Options, precision: str) -> Clock:
     """Train as `fit` does, with everything on."""
     clock = Clock()
     with silently() as folder:
-        settings = {"max_epochs": options.length(case), "precision": precision}
+        settings = {"max_epochs": options.epochs, "precision": precision}
         settings["default_root_dir"] = folder
         changes = {f"trainer.{key}": value for key, value in settings.items()}
         training = Training(zoo_settings(case, options, **changes), inspect="basic")

@@ -2,11 +2,15 @@
 
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from zoo.errors import UserError
 
 # One call is a few milliseconds; a repeat is the median of so many.
 CALLS = 10
@@ -64,10 +68,23 @@ def milliseconds(call: Callable[[], Any]) -> float:
     return statistics.median(taken)
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which a script of this folder finds the others.
+def run(argv: Sequence[str], cwd: str | None = None) -> tuple[float, str]:
+    """Run Python in a process of its own, in which a script of this folder finds the others.
 
     The commands of the zoo set PYTHONSAFEPATH, and processes inherit it.
+
+    Returns:
+        The seconds from its start to its end, and what it printed.
+
+    Raises:
+        UserError: If it fails.
     """
     paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *argv], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+    if done.returncode:
+        raise UserError(f"`{' '.join(argv)}` failed: {done.stderr.strip()[-500:]}")
+    return time.perf_counter() - started, done.stdout

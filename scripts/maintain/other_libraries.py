@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from contestants import Case, Clock, Contestant, Options, examples, silently
+from contestants import Case, Clock, Contestant, examples, silently
+from measuring import Options
 
 
 def skorch(case: Case, options: Options, precision: str) -> Clock:
@@ -24,7 +25,7 @@ def skorch(case: Case, options: Options, precision: str) -> Clock:
         criterion=nn.CrossEntropyLoss,
         optimizer=case.optimizer.func,
         batch_size=case.batch_size,
-        max_epochs=options.length(case),
+        max_epochs=options.epochs,
         train_split=None,
         iterator_train__shuffle=True,
         **{f"optimizer__{key}": value for key, value in case.optimizer.keywords.items()},
@@ -53,9 +54,7 @@ def keras(case: Case, options: Options, precision: str) -> Clock:
     images = (x.float() / 255).numpy()
     model.build(images.shape)
     with silently(), Clock() as clock:
-        model.fit(
-            images, y.numpy(), batch_size=case.batch_size, epochs=options.length(case), verbose=0
-        )
+        model.fit(images, y.numpy(), batch_size=case.batch_size, epochs=options.epochs, verbose=0)
     return clock
 
 
@@ -75,7 +74,7 @@ def fastai(case: Case, options: Options, precision: str) -> Clock:
     )
     learner.validate = learner._do_epoch_validate = lambda *_: None  # nothing is held out
     with silently(), learner.no_bar(), Clock() as clock:
-        learner.fit(options.length(case), lr=0.1)
+        learner.fit(options.epochs, lr=0.1)
     return clock
 
 
@@ -93,7 +92,7 @@ def scikit_learn(case: Case, options: Options, precision: str) -> Clock:
         momentum=0.9,
         nesterovs_momentum=False,
         alpha=0.0,
-        max_iter=options.length(case),
+        max_iter=options.epochs,
     )
     with warnings.catch_warnings(), Clock() as clock:
         warnings.simplefilter("ignore")

@@ -13,9 +13,7 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 import contestants
-from measuring import environment
+from measuring import Options, run
 from zoo.cli import run_main
 from zoo.console import quiet
 from zoo.errors import UserError
@@ -65,7 +63,8 @@ def main(argv: list[str]) -> None:
     command = " ".join(["python scripts/maintain/race.py", *argv])
     print(f"`{command}`: {about}; `fit --inspect none`, seeds 0 to {chosen.seeds - 1}\n")
     print(board(entries, imports))
-    missed = [name for name, entry in entries.items() if mean(entry.scores) < MARKS[name]]
+    means = {name: statistics.fmean(entry.scores) for name, entry in entries.items()}
+    missed = [name for name, mean in means.items() if mean < MARKS[name]]
     if missed:
         raise UserError(f"The mean of the test accuracies misses the mark: {', '.join(missed)}.")
 
@@ -75,7 +74,7 @@ def race(seeds: int, beside: int) -> tuple[dict[str, Entry], list[float]]:
     entries: dict[str, Entry] = {name: Entry() for name in MARKS}
     imports = []
     for seed in range(seeds):
-        imports.append(run(IMPORTS))
+        imports.append(run(IMPORTS)[0])
         for name, entry in entries.items():
             seconds, score = fit(name, seed)
             entry.seconds.append(seconds)
@@ -94,26 +93,15 @@ def fit(name: str, seed: int, *options: str) -> tuple[float, float]:
     with TemporaryDirectory() as folder:
         argv = [str(FIT), "--model", name, "--seed", str(seed), "--inspect", "none"]
         argv += ["--data.source", "real", "--trainer.default_root_dir", folder, *options]
-        seconds = run(argv)
+        seconds, _ = run(argv)
         (card,) = Path(folder).rglob("card.json")
         return seconds, json.loads(card.read_text("utf-8"))["metrics"]["accuracy/test"]
-
-
-def run(argv: list[str]) -> float:
-    """Run Python and return the seconds from the start of the process to its end."""
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *argv], capture_output=True, text=True, env=environment()
-    )
-    if done.returncode:
-        raise UserError(f"`{' '.join(argv)}` failed: {done.stderr.strip()[-500:]}")
-    return time.perf_counter() - started
 
 
 def train_as_documented(case: str, epochs: int, seed: int) -> float:
     """Return the seconds of the document's loop: neither imports nor a test are in it."""
     torch.manual_seed(seed)
-    options = contestants.Options("real", epochs=epochs)
+    options = Options(source="real", epochs=epochs)
     return contestants.documented(contestants.CASES[case], options, "32-true").wall
 
 
@@ -121,7 +109,8 @@ def board(entries: dict[str, Entry], imports: list[float]) -> str:
     """Return the board in Markdown, its columns lined up."""
     rows = [HEADER, ["---"] * len(HEADER)]
     for name, entry in entries.items():
-        row = [name, f"{MARKS[name]:.1%}", f"{mean(entry.scores):.2%}", f"{min(entry.scores):.2%}"]
+        row = [name, f"{MARKS[name]:.1%}"]
+        row += [f"{statistics.fmean(entry.scores):.2%}", f"{min(entry.scores):.2%}"]
         whole, imported = statistics.median(entry.seconds), statistics.median(imports)
         row += [f"{whole:.1f}", f"{imported:.1f}"]
         if entry.documented:
@@ -137,11 +126,6 @@ def board(entries: dict[str, Entry], imports: list[float]) -> str:
         + " |"
         for first, *cells in rows
     )
-
-
-def mean(scores: list[float]) -> float:
-    """Return the mean, which decides whether a mark is reached."""
-    return statistics.fmean(scores)
 
 
 def machine() -> str:

@@ -2,9 +2,8 @@
 
 import os
 import statistics
-import subprocess
 import sys
-import time
+from dataclasses import replace
 from functools import partial
 from operator import sub
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 
 import contestants
 import other_libraries
-from measuring import Options, Report, environment, milliseconds
+from measuring import Options, Report, milliseconds, run
 from zoo.cli import fit
-from zoo.errors import UserError, unknown
+from zoo.errors import unknown
 from zoo.module import ZooModule
 from zoo.training import Training
 
@@ -33,12 +32,9 @@ def measure_train(options: Options) -> Report:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or processor time would count the waiting of each thread
-    rows, values, races = (
-        [],
-        {},
-        contestants.Options(options.source, options.examples, options.epochs),
-    )
+    rows, values = [], {}
     for case in chosen_cases(options):
+        told = replace(options, epochs=options.epochs or case.epochs)
         by_name, missing = dict(contestants.CONTESTANTS), []
         if case.recipe == FASHION:
             others, missing = other_libraries.installed()
@@ -52,18 +48,17 @@ def measure_train(options: Options) -> Report:
         for repeat in range(options.repeats):
             for (name, precision), train in runs.items():
                 torch.manual_seed(repeat)
-                clocks[name, precision].append(train(case, races, precision))
+                clocks[name, precision].append(train(case, told, precision))
                 print(f"  {case.recipe} {name} {precision}", file=sys.stderr, flush=True)
         for (name, precision), measured in clocks.items():
             row = [case.recipe, name if precision == "32-true" else f"{name}, {precision}"]
-            epochs = races.length(case)
-            row.append(f"{statistics.median(c.wall for c in measured) / epochs:.3g}")
+            row.append(f"{statistics.median(c.wall for c in measured) / told.epochs:.3g}")
             for reference in ("tight", "documented", "stock"):
                 row.append(_ratio(measured, clocks[reference, "32-true"], "processor"))
             row.append(_ratio(measured, clocks["tight", "32-true"], "wall"))
             rows.append(row)
             values[f"{case.recipe} {name} {precision}"] = {
-                "epochs": epochs,
+                "epochs": told.epochs,
                 "wall": [c.wall for c in measured],
                 "processor": [c.processor for c in measured],
             }
@@ -99,8 +94,7 @@ def measure_evaluate(options: Options) -> Report:
         if case.batch_size < 64:  # no images
             continue
         changes = {"trainer.fast_dev_run": True}
-        race = contestants.Options(options.source)
-        training = Training(contestants.zoo_settings(case, race, **changes))
+        training = Training(contestants.zoo_settings(case, options, **changes))
         model, data, x = training.model, training.data, training.data.splits["test"][0]
         trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
         calls = {
@@ -134,22 +128,16 @@ def forward_all(model: nn.Module, x: Tensor) -> None:
 
 def measure_start(options: Options) -> Report:
     """Time a process from its start to the first step of `fit`, beside one that only imports."""
-    imports = [sys.executable, "-c", "import torch, lightning.pytorch"]
+    imports = ["-c", "import torch, lightning.pytorch"]
     ways = {"import torch, lightning": imports}
     for name in ("xor_mlp", FASHION):
         script = str(Path(__file__).resolve())
-        ways[f"fit {name}, to the first step"] = [sys.executable, script, name]
+        ways[f"fit {name}, to the first step"] = [script, name]
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with TemporaryDirectory() as folder:
         for _ in range(options.repeats):
             for way, argv in ways.items():
-                started = time.perf_counter()
-                done = subprocess.run(
-                    argv, capture_output=True, text=True, cwd=folder, env=environment()
-                )
-                if done.returncode:
-                    raise UserError(f"`{way}` failed: {done.stderr.strip()[-500:]}")
-                seconds[way].append(time.perf_counter() - started)
+                seconds[way].append(run(argv, cwd=folder)[0])
     bare = seconds["import torch, lightning"]
     rows = [
         [way, f"{statistics.median(s):.2f}", f"{statistics.median(map(sub, s, bare)):+.2f}"]

@@ -44,7 +44,7 @@ def test_the_mean_decides(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(race, "fit", lambda name, seed: (5.0, score + 0.01 * (-1) ** seed))
-    monkeypatch.setattr(race, "run", lambda argv: 3.0)
+    monkeypatch.setattr(race, "run", lambda argv: (3.0, ""))
     monkeypatch.setattr(race, "train_as_documented", lambda case, epochs, seed: 60.0)
     argv = ["--seeds", "2", "--beside", "1"]
     if missed:

@@ -152,9 +152,7 @@ class Recurrent(SequenceNet):
         return self.dropout(torch.cat([*hidden[-directions:]], dim=-1))
 
 
-def unpacked_states(
-    backbone: Layers, sequence: Tensor, lengths: Tensor
-) -> tuple[Tensor, Tensor]:
+def unpacked_states(backbone: Layers, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Return the last layer's states without packing, which no exported graph can hold.
 
     Each layer and direction runs over all steps. Backwards a sequence is turned round within its

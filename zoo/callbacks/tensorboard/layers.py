@@ -35,7 +35,8 @@ def weights_figure(weight: Tensor, feature_shape: tuple[int, ...], name: str) ->
     """Draw a weight (out, ...) as pictures if its inputs are pixels, else as a matrix."""
     rows = weight.flatten(1)
     limit = float(rows.abs().quantile(0.995)) if rows.numel() < 2**24 else float(rows.abs().max())
-    options: dict[str, Any] = {"interpolation": "nearest", "cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    options: dict[str, Any] = {"interpolation": "nearest", "cmap": "RdBu_r"}
+    options |= {"vmin": -limit, "vmax": limit}
     figure = new_figure(6.4, 5.4)
     axes = figure.add_subplot()
     if is_image(feature_shape) and rows.shape[1] == torch.Size(feature_shape).numel():
