@@ -121,18 +121,16 @@ class ZooModule(Network):
         if not groups:
             raise UserError("Every parameter is frozen: nothing would learn. Freeze fewer.")
         optimizer = build_optimizer(spec, groups, fuse=may_fuse(self._trainer, self.device))
+        schedule: dict[str, Any] = {}
+        if self.learning.lr_scheduler:
+            steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
+            limit = self.trainer.max_epochs
+            epochs = math.inf if limit is None or limit < 0 else limit
+            schedule = build_scheduler(self.learning.lr_scheduler, optimizer, steps, epochs)
         going_on_from, self._going_on_from = self._going_on_from, None
-        if not self.learning.lr_scheduler:
-            if going_on_from:
-                check_optimizer(going_on_from, optimizer, None)
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches  # infinite if nothing ends the training
-        limit = self.trainer.max_epochs
-        epochs = math.inf if limit is None or limit < 0 else limit
-        scheduler = build_scheduler(self.learning.lr_scheduler, optimizer, steps, epochs)
         if going_on_from:
-            check_optimizer(going_on_from, optimizer, scheduler["scheduler"])
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+            check_optimizer(going_on_from, optimizer, schedule.get("scheduler"))
+        return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def _in_schedule(self) -> set[str]:
         """Return the names of the parameters that an unfreezing is planned for."""
@@ -148,15 +146,7 @@ class ZooModule(Network):
             for name, p in self.named_parameters()
             if p.requires_grad and (name in in_schedule) == scheduled
         ]
-        spec = self.learning.optimizer or {}
-        return parameter_groups(
-            self,
-            self.head,
-            chosen,
-            spec.get("init_args", {}).get("lr"),
-            self.learning.head_lr,
-            self.learning.layer_decay,
-        )
+        return parameter_groups(self, self.head, chosen, self.learning)
 
     def on_fit_start(self) -> None:
         """Set training mode, as Lightning does not: loaded weights come in evaluation mode.
@@ -182,9 +172,7 @@ class ZooModule(Network):
 
     def _unfreeze_when_due(self) -> None:
         due = self.learning.unfreeze_at_epoch
-        if due is None or self.current_epoch < due:
-            return
-        if not self._in_schedule().intersection(self.frozen):
+        if due is None or self.current_epoch < due or not self._in_schedule() & {*self.frozen}:
             return
         self.unfreeze(*(self.learning.freeze or ()))
         add_groups(
@@ -284,8 +272,7 @@ class ZooModule(Network):
         logits = torch.cat([logits for logits, _ in outputs])
         target = torch.cat([target for _, target in outputs])
         if split not in self._metrics:  # 3 ms, so not for a network that is never evaluated
-            new = MeanMetric(), self.task.metrics(self.num_outputs)
-            self._metrics[split] = new
+            self._metrics[split] = MeanMetric(), self.task.metrics(self.num_outputs)
         mean_loss, metrics = self._metrics[split]
         mean_loss.to(logits.device)
         metrics.to(logits.device)
@@ -349,8 +336,7 @@ class ZooModule(Network):
         """Remember what is frozen, and the sums of an epoch that is cut off."""
         super().on_save_checkpoint(checkpoint)
         sums = self._train_sums.of_all(self.task, self._trainer)
-        wide = torch.float64
-        checkpoint["train_sums"] = None if sums is None else torch.tensor(sums, dtype=wide)
+        checkpoint["train_sums"] = None if sums is None else torch.tensor(sums, dtype=torch.float64)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what is frozen, and in a training that goes on the sums of its epoch."""

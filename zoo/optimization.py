@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, O
 
 from zoo.classes import check_spec, class_at
 from zoo.errors import UserError, unknown
+from zoo.learning import ClassSpec, Learning
 
-ClassSpec = dict[str, Any]  # {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
 # What the specification of a schedule may say besides.
 INTERVALS = {"step": "update", "epoch": "epoch"}
 SCHEDULE_KEYS = ("class_path", "init_args", "interval", "frequency")
@@ -207,9 +207,7 @@ def parameter_groups(
     model: nn.Module,
     head: nn.Module,
     parameters: Iterable[tuple[str, nn.Parameter]],
-    lr: float | None,
-    head_lr: float | None,
-    layer_decay: float | None,
+    learning: Learning,
 ) -> list[dict[str, Any]]:
     """Group parameters by the learning rate that they get.
 
@@ -217,9 +215,7 @@ def parameter_groups(
         model: The whole network; the order of its parameters is the order of depth.
         head: The part of it that keeps the full learning rate.
         parameters: The named parameters to group, in the network's order.
-        lr: The optimizer's learning rate.
-        head_lr: Learning rate of the head; the optimizer's if None.
-        layer_decay: Each layer's learning rate is the next one's times this; 1 or None for equal.
+        learning: The optimizer's learning rate, the head's, and the decay from layer to layer.
 
     Returns:
         Groups for an optimizer: `params`, and `lr` where it differs from the optimizer's.
@@ -228,9 +224,10 @@ def parameter_groups(
         UserError: If a relative learning rate is asked for but the optimizer has none, or a value
             is out of range.
     """
-    parameters = list(parameters)
+    parameters, head_lr, layer_decay = list(parameters), learning.head_lr, learning.layer_decay
     if head_lr is None and layer_decay is None:
         return [{"params": [p for _, p in parameters]}] if parameters else []
+    lr = ((learning.optimizer or {}).get("init_args") or {}).get("lr")
     if lr is None:
         raise UserError("--head_lr and --layer_decay need an optimizer with --optimizer.lr.")
     in_head = {id(p) for p in head.parameters()}

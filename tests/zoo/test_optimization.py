@@ -185,15 +185,17 @@ def network() -> tuple[nn.Module, nn.Module, list[tuple[str, nn.Parameter]]]:
 
 def test_equal_rates_make_one_group_that_leaves_them_to_the_optimizer() -> None:
     model, head, named = network()
-    (group,) = parameter_groups(model, head, named, 0.1, None, None)
+    (group,) = parameter_groups(model, head, named, Learning(optimizer=SGD))
     assert "lr" not in group
     assert len(group["params"]) == 6
-    assert parameter_groups(model, head, [], 0.1, None, None) == []
+    assert parameter_groups(model, head, [], Learning(optimizer=SGD)) == []
 
 
 def test_head_and_layers_get_rates_of_their_own() -> None:
     model, head, named = network()
-    groups = parameter_groups(model, head, named, 0.1, 1.0, 0.5)
+    groups = parameter_groups(
+        model, head, named, Learning(optimizer=SGD, head_lr=1.0, layer_decay=0.5)
+    )
     by_rate = {g["lr"]: g["params"] for g in groups}
     # The head 1.0; the layer below it half the optimizer's 0.1; the one below half of that.
     assert sorted(by_rate) == pytest.approx([0.025, 0.05, 1.0])
@@ -204,7 +206,7 @@ def test_head_and_layers_get_rates_of_their_own() -> None:
 def test_relative_rates_need_a_rate() -> None:
     model, head, named = network()
     with pytest.raises(UserError, match="head_lr"):
-        parameter_groups(model, head, named, None, 1.0, None)
+        parameter_groups(model, head, named, Learning(head_lr=1.0))
 
 
 @pytest.mark.parametrize("setting", [{"head_lr": -1.0}, {"layer_decay": 0.0}, {"layer_decay": 1.5}])
