@@ -211,8 +211,8 @@ class Tabular(TensorDataModule):
         self._class_names: list[str] = []
         self._class_weights: list[float] | None = None
         self._profile: list[tuple[str, list[str]]] = []
-        #: The files, and the numbers of the rows of every split, among rows with a target.
-        self.files: list[str] = []
+        #: The files read, and the numbers of the rows of every split, among rows with a target.
+        self.files_read: list[str] = []
         self.largest_class = 0.0
         self.rows: dict[str, np.ndarray] = {}
 
@@ -255,7 +255,7 @@ class Tabular(TensorDataModule):
     def checksums(self) -> dict[str, str]:  # type: ignore[override]
         """The MD5 of each file that the table was read from; none if it is synthetic."""
         _ = self.splits
-        return checksums_of(self.files) if self.origin == "real" else {}
+        return checksums_of(self.files_read) if self.origin == "real" else {}
 
     @property
     def first_metrics(self) -> list[str]:
@@ -275,14 +275,14 @@ class Tabular(TensorDataModule):
         is_new = self._expected is None
         rows = self.rows = splits.of_table(table, target, self.split_request, all_classes=is_new)
         targets.check_decision(target, self.costs, self.interval, len(rows["val"]))
-        self.files, train = table.report.files, rows["train"]
+        self.files_read, train = table.report.files, rows["train"]
         if self._expected is None:
             fitted, keep = fitting.fit(table, target, train, self.fit_request)
             fitted["missing"] = list(self.read_options.missing)
         else:
             fitted = encoding(self._expected.preprocessing)
             keep = list(range(table.rows.shape[1]))
-            warn(table.report.unlike_training, ", ".join(self.files))
+            warn(table.report.unlike_training, ", ".join(self.files_read))
         described = {"names": target.names, **targets.moments(target, train)}
         self._preprocessing = {**fitted, "target": described}
         balance = target.balance(train)

@@ -171,11 +171,13 @@ def test_folds_predict_every_example_once() -> None:
             assert abs(count - np.sum(y == int(label)) / 5) < 1
 
 
-def test_folds_of_sentences_and_of_pictures(tmp_path: Path) -> None:
+def test_folds_of_sentences_tables_and_pictures(tmp_path: Path) -> None:
     words = {"good": "a wonderful film", "bad": "a dull film"}
     labels = [("good", "bad", "bad")[i % 3] for i in range(30)]
     lines = [f"{words[label]} {i},{label}" for i, label in enumerate(labels)]
     Path("t.csv").write_text("\n".join(["text,label", *lines]))
+    numbers = [f"{i % 7},{i % 4},{label}" for i, label in enumerate(labels)]
+    Path("numbers.csv").write_text("\n".join(["a,b,label", *numbers]))
     for label in "AB":
         Path("pictures", label).mkdir(parents=True)
         for i in range(6):
@@ -185,9 +187,11 @@ def test_folds_of_sentences_and_of_pictures(tmp_path: Path) -> None:
     text = zoo.sweep(
         "sentiment_bilstm", folds=3, inspect="none", settings={"data.path": "t.csv", **short}
     )
+    numbers = {"data.path": "numbers.csv", "data.target": "label", **short}
+    table = zoo.sweep("tabular_mlp", folds=3, inspect="none", settings=numbers)
     images = {"data.path": "pictures", "data.val_split": 2, **short}
     pictures = zoo.sweep("fashion_ffnn", "images", folds=3, inspect="none", settings=images)
-    for found, expected in ((text, labels), (pictures, ["A"] * 6 + ["B"] * 6)):
+    for found, expected in ((text, labels), (table, labels), (pictures, ["A"] * 6 + ["B"] * 6)):
         with found.predictions.open() as file:
             rows = list(csv.DictReader(file))
         assert [int(row["row"]) for row in rows] == list(range(len(expected)))
