@@ -69,6 +69,8 @@ class _TabularEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         from zoo.fitting import fit
 
         table = self._table(x, reset=True).reset_index(drop=True).assign(**{TARGET: y})
+        if task != "regression" and y.max() == 0:
+            raise ValueError("The targets are all of one class; a classifier needs two or more.")
         limits: dict[str, Any] = {} if self.max_epochs is None else {"max_epochs": self.max_epochs}
         settings = {"data.test_size": 0, "data.task": task, **(self.settings or {})}
         with (
@@ -86,6 +88,8 @@ class _TabularEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
                 logger=False,
                 **limits,
             ).model
+        # What a row gets must not depend on the rows beside it, which float32 rounds otherwise.
+        self.network_.double()
         return self
 
     def _answer(self, x: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import zoo
 
@@ -47,3 +48,24 @@ def test_a_regressor_stands_in_a_pipeline(tmp_path, monkeypatch):
     frame, score = table()
     pipeline = make_pipeline(zoo.TabularRegressor("tabular_mlp.tuned", max_epochs=8))
     assert cross_val_score(pipeline, frame, 50 + score, cv=2).mean() > 0.5
+
+
+def test_one_class_alone_is_refused():
+    frame, _ = table(20)
+    with pytest.raises(ValueError, match="one class"):
+        zoo.TabularClassifier().fit(frame, ["up"] * 20)
+
+
+def test_a_row_gets_the_same_alone():
+    frame, score = table()
+    found = zoo.TabularRegressor("tabular_mlp.tuned", max_epochs=1).fit(frame, score)
+    alone = [found.predict(frame.iloc[[row]])[0] for row in range(20)]
+    np.testing.assert_allclose(alone, found.predict(frame)[:20], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [zoo.TabularClassifier(max_epochs=3), zoo.TabularRegressor(max_epochs=3)],
+)
+def test_what_scikit_learn_asks_of_an_estimator(estimator, check):
+    check(estimator)
