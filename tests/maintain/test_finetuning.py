@@ -11,6 +11,7 @@ def test_prints_a_row_for_each_transfer_and_number_of_examples(
 ) -> None:
     monkeypatch.setattr(finetuning, "PRETRAINING_EPOCHS", 1)
     monkeypatch.setattr(finetuning, "UPDATES", 2)
+    monkeypatch.setattr(finetuning, "LETTERS", 40)
     monkeypatch.setattr(finetuning, "LEARNING_RATES", (1e-3,))
     monkeypatch.setattr(finetuning, "EXAMPLES_PER_CLASS", (5, 10))
     finetuning.main(["--seeds", "2"])
