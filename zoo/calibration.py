@@ -119,6 +119,12 @@ def nll(logits: Tensor, target: Tensor, temperature: float = 1.0) -> float:
     return F.cross_entropy(class_logits(logits) / temperature, target).item()
 
 
+def calibrated_nll(logits: Tensor, target: Tensor) -> float:
+    """Return the mean negative log-likelihood at the temperature that makes it the lowest."""
+    logits, target = logits.double().cpu(), target.reshape(-1).long().cpu()
+    return nll(logits, target, _temperature(logits, target))
+
+
 def calibration_error(logits: Tensor, target: Tensor, temperature: float = 1.0) -> float:
     """Return by how much the probability of the predicted class and its accuracy differ.
 

@@ -64,8 +64,8 @@ class Recipe:
         summary: One line.
         note: Where the document is silent or wrong, and what is done about it.
         select: Whose weights a run ends with: those with the `best` validation metric, those with
-            the `lowest_loss` (which tells more where few rows validate), or the `last` ones, as
-            the documents' plain loops do.
+            the `lowest_loss` (of a classifier once its temperature is fitted, which tells more
+            where few rows validate), or the `last` ones, as the documents' plain loops do.
         seed_everything: Seed of everything that is drawn.
         weights: Name or path (`source`) and `sha256` of the weights that training starts from.
     """

@@ -19,6 +19,7 @@ from datamodules.memory import InMemory, spec_of
 from zoo.after_training import fit_after_training, measure_calibration, measure_decision
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
 from zoo.callbacks.blocks import BlockLogger, Blocks
+from zoo.callbacks.calibrated_loss import CALIBRATED_LOSS, CalibratedLoss
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.interruption import RandomState
@@ -210,12 +211,14 @@ class Training:
         print(*filter(None, lines), sep="\n", flush=True)
 
     def _selection(self, folder: Path, trainer_options: Any) -> Selection:
-        monitor = self.model.task.monitor
-        if self.recipe.select == "lowest_loss":
-            monitor = Monitor("loss/val", "min")
+        monitor, further = self.model.task.monitor, []
+        if self.recipe.select == "lowest_loss" and self.model.spec.task != "regression":
+            monitor, further = Monitor(CALIBRATED_LOSS, "min"), [CalibratedLoss()]
         validates = trainer_options.limit_val_batches != 0 and self.validates
         wants_best = self.recipe.select != "last"
-        return Selection(folder, monitor if validates else None, self.interval, wants_best)
+        selection = Selection(folder, monitor if validates else None, self.interval, wants_best)
+        selection.callbacks[:0] = further
+        return selection
 
     def describe(self) -> str:
         """Return the one line that a run begins with."""
