@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 # What Lightning and our front end leave in the environment of a process.
 LEFT_BEHIND = (
     "PYTHONSAFEPATH",
+    "GOMP_SPINCOUNT",
     "PL_GLOBAL_SEED",
     "PL_SEED_WORKERS",
     "ZOO_RUN_FOLDER",

@@ -52,6 +52,7 @@ KINDS = {
     "hyper_parameters": dict,
     "epoch": int,
     "global_step": int,
+    "threads": int,
 }
 
 

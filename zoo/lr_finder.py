@@ -139,7 +139,7 @@ def find_learning_rate(training: Training) -> Curve:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with isolate_rng():
+    with isolate_rng(), training.threads():
         trainer.fit(copy.deepcopy(training.model), datamodule=training.data)
     curve = rising.curve
     if len(curve.rates) >= 2 and training.folder is not None:

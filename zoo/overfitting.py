@@ -71,7 +71,7 @@ def check_overfitting(training: Training, batches: int = 1) -> Verdict:
         training: A run, with the optimizer that is checked.
         batches: How many batches.
     """
-    with isolate_rng():
+    with isolate_rng(), training.threads():
         data = _first_batches(training, batches)
         model = copy.deepcopy(training.model).to(training.trainer.strategy.root_device)
         for module in model.modules():

@@ -54,6 +54,7 @@ from zoo.settings import Settings
 from zoo.signals import Interrupted, received
 from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
 from zoo.tasks import Monitor
+from zoo.threads import training_threads
 from zoo.training_mistakes import training_mistakes
 from zoo.transfer import follow, load_backbone, read_as_before
 from zoo.weights import dataset_of, save_weights
@@ -89,7 +90,7 @@ class Training:
         self.settings, self.recipe = settings, settings.recipe
         self.interval = Interval.of(checkpoint_every)
         self.ckpt_path: str | None = settings.config.ckpt_path
-        self.resumed = ""
+        self.resumed, self._threads = "", None
         step = self._go_on(resume) if resume else None
         trainer_options = settings.config.trainer
         pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
@@ -168,6 +169,7 @@ class Training:
             )
         file, content, damaged = last_checkpoint(folder)
         self.ckpt_path, step = str(file), content["global_step"]
+        self._threads = content.get("threads")
         self.resumed = f"going on from {file}, epoch {content['epoch'] + 1}, step {step:,}"
         if damaged:
             self.resumed = f"warning: {damaged}\n{self.resumed}"
@@ -239,6 +241,10 @@ class Training:
         splits = getattr(self.data, "splits", {})
         return {s: len(splits[s][1]) for s in ("train", "val", "test") if s in splits}
 
+    def threads(self) -> contextlib.AbstractContextManager[None]:
+        """Compute by as many threads as pay for the network, unless the user has said how many."""
+        return training_threads(self.trainer, self.model, self.data, self._threads)
+
     def fit(self) -> Run:
         """Train, select the weights, measure them, and write everything into the run directory.
 
@@ -252,6 +258,8 @@ class Training:
             for logger in self.trainer.loggers:
                 if isinstance(logger, EventLogger):
                     stack.callback(logger.close)  # also of a training that is stopped
+            with training_mistakes(self.folder):
+                stack.enter_context(self.threads())
             received.clear()
             try:
                 return self._fit()

@@ -204,6 +204,12 @@ class RandomState(Callback):
         torch.distributed.all_gather_object(states, state)
         return {"processes": states}
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say by how many threads was computed: sums are split among them, and rounded."""
+        checkpoint["threads"] = torch.get_num_threads()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the training starts: what is set up before it draws numbers too."""
         self._restored = state_dict
