@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from letters import write_letters
 from PIL import Image
 
 from datamodules import ImageFiles, UserError
 from datamodules.image_files.cropping import ImageReader
 from datamodules.image_files.decoding import decode
+from letters import write_letters
 
 
 @pytest.fixture

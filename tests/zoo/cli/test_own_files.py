@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from letters import write_letters
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import zoo
 from datamodules import MNIST, ImageFiles, TextCSV
+from letters import write_letters
 from zoo.architectures import ConvNet, FeedForward, Recurrent
 from zoo.weights import save_weights
 
