@@ -1,11 +1,16 @@
 """Tables to read: one of every kind of column, and files with any content."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from idx_files import NAMES, idx
 from tables import N
+from torchvision import datasets
 
 from datamodules import Tabular
+from datamodules.images import FILES
 
 
 @pytest.fixture
@@ -49,3 +54,38 @@ def file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four files of the published sizes; image i is filled with i % 251."""
+    folder = tmp_path_factory.mktemp("idx")
+    for split, count in (("train", 60_000), ("test", 10_000)):
+        number = np.arange(count)
+        images = np.broadcast_to((number % 251).astype(np.uint8)[:, None, None], (count, 28, 28))
+        for name, content in zip(
+            FILES[split],
+            (idx(2051, images), idx(2049, (number % 10).astype(np.uint8))),
+            strict=True,
+        ):
+            (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def folder(published: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own with the four files; replace one to damage it."""
+    data = tmp_path / "images"
+    data.mkdir()
+    for name in NAMES:
+        (data / name).symlink_to(published / name)
+    return data
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    for name in ("MNIST", "FashionMNIST"):
+        monkeypatch.setattr(datasets, name, fail)
