@@ -51,5 +51,17 @@ def test_every_python_file_that_is_named_is_there(page: str) -> None:
     assert not [path for path in named if not (README.parent / path).is_file()]
 
 
+def test_each_way_of_use_has_its_share_of_a_page_that_one_reads() -> None:
+    """What is folded does not count."""
+    text = re.sub(r"<details>.*?</details>\n", "", README.read_text("utf-8"), flags=re.DOTALL)
+    outline, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    lines = {s.partition("\n")[0]: len(s.strip().splitlines()) for s in sections}
+
+    (most,) = re.findall(r"one section of at most (\d+) lines", outline)
+    assert {title: count for title, count in lines.items() if count > int(most)} == {}
+    assert re.findall(r"\[([^]]+)\]\(#", outline) == list(lines)[:-1]
+    assert list(lines)[-1] == "How it is laid out"
+
+
 def test_nothing_in_the_readme_waits_to_be_filled_in() -> None:
     assert "@@" not in README.read_text("utf-8")
