@@ -19,6 +19,7 @@ from zoo.error_messages import in_one_sentence, why_not_made
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
 from zoo.module import ZooModule
+from zoo.precision import AUTO, take_auto
 from zoo.recipe import RECIPES, Recipe
 from zoo.run_folder import LENGTH
 
@@ -77,11 +78,13 @@ class Settings:
         self.recipe, self.with_data = recipe, with_data
         self.parser = self._build_parser(parser_class)
         self.changed = {option.partition("=")[0].lstrip("-") for option in argv}
-        argv = list(argv)
+        argv, self.precision_is_open = take_auto(argv)
         self.is_built_in = recipe.path is not None and recipe.path.parent == RECIPES
         if not self.is_built_in:
             # The parser does not check its defaults, and a user's recipe may hold mistakes.
-            argv = [*map(_option, self._flat().items()), *argv]
+            own, is_open = take_auto([*map(_option, self._flat().items())])
+            self.precision_is_open |= is_open and "trainer.precision" not in self.changed
+            argv = [*own, *argv]
         else:
             self.parser.set_defaults(self._flat())
         self.config: Namespace = self.parser.parse_args(argv)
@@ -239,11 +242,18 @@ class Settings:
             raise UserError("--trainer.accumulate_grad_batches is 1 or more batches.")
         return Trainer(**settings)
 
+    def take_precision(self, name: str) -> None:
+        """Take the precision that `auto` stands for."""
+        self.precision_is_open = False
+        self.config.trainer.precision = self._made.trainer.precision = name
+
     def as_recipe(self) -> dict[str, Any]:
         """Return all settings as a recipe: what `--config` and `--model` read back."""
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
         for key in BATCH_LIMITS:
             settings["trainer"][key] = self.config.trainer[key]
+        if self.precision_is_open:
+            settings["trainer"]["precision"] = AUTO
         recipe = self.recipe
         content = {
             "name": recipe.name,

@@ -36,6 +36,7 @@ from zoo.initialization import initialize
 from zoo.interval import Interval
 from zoo.module import ZooModule
 from zoo.optimization import describe_schedule
+from zoo.precision import choose_precision
 from zoo.registry import let_learn
 from zoo.run import Run
 from zoo.run_folder import (
@@ -90,7 +91,7 @@ class Training:
         self.settings, self.recipe = settings, settings.recipe
         self.interval = Interval.of(checkpoint_every)
         self.ckpt_path: str | None = settings.config.ckpt_path
-        self.resumed, self._threads = "", None
+        self.resumed, self._threads, self._precision_reason = "", None, ""
         step = self._go_on(resume) if resume else None
         trainer_options = settings.config.trainer
         pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
@@ -124,6 +125,9 @@ class Training:
         self.selection: Selection | None = None
         with unless_nothing_begins(self.folder):
             self.trainer = self._make_trainer(inspect, step)
+            if settings.precision_is_open:
+                self._choose_precision()
+                self.trainer = self._make_trainer(inspect, step)
             self._check_sizes()
 
     def _make_trainer(self, inspect: str, step: int | None) -> Trainer:
@@ -158,6 +162,13 @@ class Training:
             return self.settings.make_trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"The trainer cannot be set up: {error}") from error
+
+    def _choose_precision(self) -> None:
+        where = self.trainer.strategy.root_device, self.trainer.world_size
+        with self.threads():
+            precision, why = choose_precision(self.model, self.data, *where)
+        self.settings.take_precision(precision)
+        self._precision_reason = f" (auto: {why})"
 
     def _go_on(self, folder: Path) -> int:
         """Choose the checkpoint to go on from, and return its step."""
@@ -231,7 +242,7 @@ class Training:
         origin = self.origin + ", not as published" * unpublished
         parts = [
             f"{self.recipe.name} on {type(self.data).__name__} ({origin}{sizes.rstrip('; ')})",
-            f"{device.type}{workers}, {self.trainer.precision}",
+            f"{device.type}{workers}, {self.trainer.precision}{self._precision_reason}",
             f"{self.folder}" if self.folder else "no run directory (fast_dev_run)",
         ]
         return " | ".join(parts)

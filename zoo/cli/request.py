@@ -180,6 +180,7 @@ Train a network of the zoo on the data that it is paired with, as its document s
   --learning.OPTION VALUE  how it learns, such as --learning.loss mse
   --data.OPTION VALUE      any argument of the data, such as --data.batch_size 128
   --trainer.OPTION VALUE   any argument of Lightning's Trainer, such as --trainer.max_epochs 3
+  --trainer.precision auto bf16-mixed if it is faster here with the same loss, else 32-true
   --optimizer NAME         any class of torch.optim, with --optimizer.OPTION VALUE
   --lr_scheduler NAME      any learning rate schedule, with --lr_scheduler.OPTION VALUE
 {SHORTHANDS_HELP}
