@@ -151,6 +151,10 @@ class TensorBatches:
         """Return how many batches of the current epoch have been read."""
         return {"epoch": self.epoch, "position": self._position}
 
+    def go_back_to(self, position: int) -> None:
+        """Say that of this epoch's batches only so many have been read: another was not used."""
+        self._position = position
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the epoch of `state` at its position, so that no batch is read twice."""
         self._resume_at = dict(state)

@@ -167,7 +167,8 @@ class ZooModule(Network):
         self._unfreeze_when_due()
 
     def on_train_epoch_start(self) -> None:
-        """Unfreeze if this is the epoch for it."""
+        """Begin new sums, and unfreeze if this is the epoch for it."""
+        self._train_sums.go_on_from(None)  # an exception may have cut off the end of the one before
         self._unfreeze_when_due()
 
     def _unfreeze_when_due(self) -> None:

@@ -44,7 +44,8 @@ class Selection:
             mode=monitor.mode if monitor else "min",
             enable_version_counter=False,
         )
-        self.callbacks: list[Callback] = [self.best, KeepLast(self.last, interval)]
+        self.keep_last = KeepLast(self.last, interval)
+        self.callbacks: list[Callback] = [self.best, self.keep_last]
 
     def take(self, model: ZooModule, epochs: int) -> Selected | None:
         """Load the selected weights into the network; None if no checkpoint was written.

@@ -232,6 +232,7 @@ class Settings:
         """Make the trainer, with these callbacks besides the configured ones."""
         settings = {**self._made.trainer, **options}
         own = self._made.trainer.callbacks or []
+        own = own if isinstance(own, list) else [own]  # --trainer.callbacks CLASS
         if settings.get("limit_val_batches") == 0:  # there is nothing to stop by
             stops = [c for c in own if isinstance(c, EarlyStopping) and c.monitor.endswith("/val")]
             own = [callback for callback in own if callback not in stops]

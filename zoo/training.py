@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.files import atomic_write, copy_file
+from datamodules.files import copy_file
 from datamodules.memory import InMemory, spec_of
 from zoo.after_training import fit_after_training, measure_calibration, measure_decision
 from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
@@ -22,6 +22,7 @@ from zoo.callbacks.blocks import BlockLogger, Blocks
 from zoo.callbacks.calibrated_loss import CALIBRATED_LOSS, CalibratedLoss
 from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from zoo.callbacks.finite import StopWhenNotFinite
+from zoo.callbacks.folder import KeepFolder
 from zoo.callbacks.interruption import RandomState
 from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
@@ -41,12 +42,10 @@ from zoo.registry import let_learn
 from zoo.run import Run
 from zoo.run_folder import (
     CHECKPOINTS,
-    CONFIG,
     LAST,
     PREVIOUS,
     WEIGHTS,
     is_finished,
-    locked,
     shared_run_folder,
     unless_nothing_begins,
 )
@@ -146,6 +145,8 @@ class Training:
         if not isinstance(bar, Progress):
             options["enable_progress_bar"] = False
         if self.folder:
+            self.keep_folder = KeepFolder(self.folder)
+            callbacks.append(self.keep_folder)
             if trainer_options.enable_checkpointing is not False:
                 self.selection = self._selection(self.folder / CHECKPOINTS, trainer_options)
                 options["callbacks"] += [*self.selection.callbacks, RandomState()]
@@ -265,7 +266,7 @@ class Training:
         with contextlib.ExitStack() as stack:
             stack.enter_context(unless_nothing_begins(self.folder))
             if self.folder and self.trainer.is_global_zero:
-                stack.enter_context(locked(self.folder))
+                stack.enter_context(self.keep_folder)
             for logger in self.trainer.loggers:
                 if isinstance(logger, EventLogger):
                     stack.callback(logger.close)  # also of a training that is stopped
@@ -279,6 +280,13 @@ class Training:
                     raise
                 # Lightning has taken a signal and stopped its processes.
                 raise self._interrupted(received[0]) from None
+            except (UserError, NotFiniteError):
+                raise
+            except Exception as error:  # of the user's own code, or a bug of ours
+                if self.selection and (go_on := self._how_to_go_on()):
+                    done, saved = self.trainer.global_step, self.selection.keep_last.saved_step
+                    error.add_note(f"Saved up to step {saved} of {done}; then {go_on}")
+                raise
 
     def _fit(self) -> Run:
         ckpt_path = self.ckpt_path
@@ -292,11 +300,8 @@ class Training:
                 with training_mistakes(self.folder):
                     copy_file(Path(ckpt_path), self.folder / CHECKPOINTS / LAST)
             text = yaml.safe_dump(self._recipe(), sort_keys=False, allow_unicode=True)
-            with (
-                training_mistakes(self.folder),
-                atomic_write(self.folder / CONFIG, "w", encoding="utf-8") as file,
-            ):
-                file.write(text)
+            with training_mistakes(self.folder):
+                self.keep_folder.write(text)
         if ckpt_path:
             check_average(Path(ckpt_path), self.trainer)
         started = time.perf_counter()
@@ -321,6 +326,7 @@ class Training:
         run.logs = str(loggers[0].save_dir) if loggers else ""
         if self.trainer.is_global_zero:
             with training_mistakes(self.folder):
+                self.keep_folder.check(self.trainer)
                 run.card = self._save(run, self.folder)
                 for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
@@ -350,11 +356,14 @@ class Training:
                 )
 
     def _interrupted(self, number: int) -> Interrupted:
-        """Say how to go on with what a signal has stopped."""
-        advice = ""
+        """Say that a signal has stopped it, and how to go on."""
+        return Interrupted(number, "; ".join(filter(None, ["interrupted", self._how_to_go_on()])))
+
+    def _how_to_go_on(self) -> str:
+        """Return how to go on with what was stopped, if that is possible."""
         if self.selection and self.selection.last.exists():
-            advice = f"; go on with: --resume {self.folder}"
-        return Interrupted(number, f"interrupted{advice}")
+            return f"go on with: --resume {self.folder}"
+        return ""
 
     def _recipe(self) -> dict[str, Any]:
         """Return the settings that repeat this run, also if its data was a fallback."""

@@ -1,6 +1,5 @@
 """A training that was stopped anywhere ends as if nothing had happened."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stopped import outcome, pictures, step_of
 
 import zoo
 from zoo.callbacks.checkpoints import AtomicCheckpointIO
@@ -88,11 +88,6 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def pictures() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (400, 1, 28, 28), np.uint8), rng.integers(0, 10, 400)
-
-
 def run(root: Path, **options: Any) -> Run:
     given = {**SHORT, "inspect": "none", "logger": False, "accelerator": "cpu", **options}
     given.setdefault("data", pictures())
@@ -115,16 +110,6 @@ def snapshots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[
     with monkeypatch.context() as patch:
         patch.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_copy)
         yield taken
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """Return what a run ended with: `sha256` is that of its weights."""
-    card = json.loads((folder / CARD).read_text())
-    return {key: card[key] for key in ("sha256", "metrics", "epochs", "kept_epoch")}
-
-
-def step_of(checkpoint: Path) -> int:
-    return torch.load(checkpoint, weights_only=True)["global_step"]
 
 
 @pytest.mark.parametrize("name", RUNS)

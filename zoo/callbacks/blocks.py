@@ -145,7 +145,8 @@ class Blocks(Callback):
         if not self._blocks or trainer.should_stop:
             return
         loop = trainer.fit_loop.epoch_loop
-        current, total = loop.batch_progress.current.ready, loop.batch_progress.total.ready
+        progress = loop.batch_progress
+        current, total = progress.current.ready, progress.total.ready
         seen = total if trainer.check_val_every_n_epoch is None else current
         rooms = [trainer.num_training_batches - current]
         if isinstance(trainer.val_check_batch, int):
@@ -158,8 +159,11 @@ class Blocks(Callback):
         until = time.monotonic() + BLOCK_SECONDS
         learner = Learner(trainer, self._hooks)
         for batch in islice(trainer.train_dataloader.running, room):
-            loop.batch_progress.increment_by(1, is_last_batch=False)
+            progress.increment_ready()
+            progress.increment_started()
             learner.learn(batch, loop.batch_idx)
+            progress.increment_processed()
+            progress.increment_completed()
             self._count(trainer, 1)
             if time.monotonic() > until:
                 break
@@ -190,12 +194,14 @@ class Blocks(Callback):
         loop, loader = trainer.fit_loop, trainer.train_dataloader
         for hook in self._hooks["on_train_epoch_start"]:
             hook(trainer, model)
-        count = trainer.num_training_batches
+        count, total = trainer.num_training_batches, loop.epoch_loop.batch_progress.total
+        total.started += count  # so that nobody saves in between
         for index, batch in enumerate(islice(loader, count)):
             learner.learn(batch, index)
         self._count(trainer, count)
         learner.move_schedules("epoch", trainer.current_epoch)
-        loop.epoch_loop.batch_progress.total.increment_by(count)
+        total.started -= count
+        total.increment_by(count)
         for hook in self._hooks["on_train_epoch_end"]:
             hook(trainer, model)
         metrics = {name: float(value) for name, value in model.train_metrics().items()}

@@ -1,5 +1,6 @@
 """Nothing is lost when a run is stopped: its last checkpoint, and what goes into it."""
 
+import contextlib
 import signal
 import time
 from functools import partial
@@ -12,6 +13,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
+from datamodules.files import NotWrittenError
+from zoo.callbacks.finite import all_finite
+from zoo.callbacks.going_on import (
+    Place,
+    epoch_ends,
+    repeat_validation,
+    settle,
+    validation_follows,
+)
 from zoo.errors import NotFiniteError
 from zoo.interval import Interval
 from zoo.restoring import refuse, unlike
@@ -37,6 +47,9 @@ class KeepLast(Checkpoint):
     Args:
         path: The checkpoint to write.
         interval: The longest time or number of updates between two.
+
+    Attributes:
+        saved_step: The update after which it was written last.
     """
 
     def __init__(self, path: Path, interval: Interval) -> None:
@@ -46,7 +59,7 @@ class KeepLast(Checkpoint):
         self._agreed = 0  # what all processes know of that
         self._waited = self._at_boundary = self._stopping = self._stop_early = False
         self._between_epochs = self._saved_between = False
-        self._saved_step, self._saved_at = -1, 0.0
+        self.saved_step, self._saved_at = -1, 0.0
         self._trainer: Trainer | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,7 +73,7 @@ class KeepLast(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over; Lightning gives them back when the training ends."""
         self._trainer = trainer
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
         trainer.should_stop |= self._stop_early
         handle(partial(self._on_signal, trainer))
 
@@ -84,11 +97,11 @@ class KeepLast(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save or stop here if that is due, and if nothing that belongs to this update follows."""
-        steps = trainer.global_step - self._saved_step
+        steps = trainer.global_step - self.saved_step
         due = self._agree(trainer, self.interval.is_over(steps, time.monotonic() - self._saved_at))
         if not (self._agreed or due) or trainer.fit_loop.epoch_loop._should_accumulate():
             return
-        follows = _something_follows(trainer)
+        follows = validation_follows(trainer) or epoch_ends(trainer)
         # One more update at most: an epoch of one batch has something following every one.
         if self._agreed and (self._waited or not follows):
             self._at_boundary = True
@@ -109,7 +122,7 @@ class KeepLast(Checkpoint):
             return
         if trainer.sanity_checking:
             return
-        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        if not epoch_ends(trainer):
             self._save(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -155,11 +168,14 @@ class KeepLast(Checkpoint):
         return due
 
     def _save(self, trainer: Trainer) -> None:
-        now = (trainer.global_step, self._between_epochs)
-        if now == (self._saved_step, self._saved_between) or not trainer.global_step:
-            return
+        saved = trainer.global_step == self.saved_step
+        saved &= self._saved_between or not self._between_epochs
+        if trainer.global_step and not saved:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)
-        self._saved_step, self._saved_between = now
+        self.saved_step, self._saved_between = trainer.global_step, self._between_epochs
         self._saved_at = time.monotonic()
 
     def on_exception(
@@ -168,16 +184,26 @@ class KeepLast(Checkpoint):
         """Save, unless a run could not go on from here, or the disk is what failed."""
         self._stopping = True
         fitting = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0
-        if not fitting or isinstance(exception, (OSError, NotFiniteError)):
+        if not fitting or isinstance(exception, (NotWrittenError, NotFiniteError)):
             return
-        if trainer.validating and (trainer.world_size == 1 or self._agreed > 1):
+        alone = trainer.world_size == 1
+        if alone and not all_finite(pl_module):
+            return
+        if trainer.validating and (alone or self._agreed > 1):
             # Lightning's own averages may be in the network's place now, and say so to nobody.
             if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
                 return
-            _repeat_validation(trainer)
-        elif not self._at_boundary:
-            return
-        trainer.save_checkpoint(self.path)
+            repeat_validation(trainer)
+            self._write(trainer)
+        elif self._at_boundary:
+            self._write(trainer)
+        # Who stops at once may do so anywhere; of several processes the others know nothing.
+        elif alone and self._trainer and not isinstance(exception, KeyboardInterrupt):
+            place = settle(trainer)
+            self._between_epochs = place == Place.BETWEEN_EPOCHS
+            if place != Place.WITHIN_UPDATE:
+                with contextlib.suppress(OSError):  # that exception is what is to be said
+                    self._save(trainer)
 
 
 class RandomState(Callback):
@@ -226,24 +252,3 @@ class RandomState(Callback):
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda"])
         self._restored = {}
-
-
-def _something_follows(trainer: Trainer) -> bool:
-    """Return whether a validation or the end of the epoch comes before the next batch."""
-    loop = trainer.fit_loop.epoch_loop
-    fetcher = trainer.fit_loop._data_fetcher  # there while the loop runs
-    follows = loop._should_check_val_fx(fetcher)  # type: ignore[arg-type]
-    return follows or loop._num_ready_batches_reached()
-
-
-def _repeat_validation(trainer: Trainer) -> None:
-    """Let a checkpoint say that its validation has just begun.
-
-    Lightning begins one again only if it was cut off within a step, and then leaves out as many
-    batches at its end as were done.
-    """
-    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-    progress.reset_on_run()
-    total: Any = progress.total  # an evaluation's counts more than its type says
-    total.processed = total.completed
-    total.started = total.ready = total.completed + 1
