@@ -150,7 +150,7 @@ def make_plan(
         "settings": described,
         "files": dict(getattr(data, "checksums", {})),  # changed since, they are other data
         "search": kind,
-        "ranges": [repr(r) for r in ranges],
+        "ranges": [str(r) for r in ranges],
         "metric": monitor.metric,
         "prune": prune,
     }

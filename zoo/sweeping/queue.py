@@ -68,10 +68,7 @@ class TrialQueue:
             with FileLock(self.folder / "locks" / "queue.lock", timeout=PATIENCE_SECONDS):
                 yield
         except Timeout as error:
-            raise UserError(
-                f"'{self.folder}' has been in use by another process for {PATIENCE_SECONDS:g} "
-                "seconds; wait for it, or name this sweep otherwise: --name NAME."
-            ) from error
+            raise _in_use(self.folder, "name this sweep otherwise: --name NAME") from error
 
     def enqueue(self, points: Sequence[Point], ranges: Sequence[Range]) -> None:
         """Add those of the points that are not there yet."""
@@ -128,14 +125,25 @@ class _JournalLock:
     """A lock of the journal that dies with its process: Optuna's own would be waited for."""
 
     def __init__(self, path: str) -> None:
-        self._lock = FileLock(f"{path}.lock", thread_local=False)
+        self._path = path
+        self._lock = FileLock(f"{path}.lock", timeout=PATIENCE_SECONDS, thread_local=False)
 
     def acquire(self) -> bool:
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except Timeout as error:  # its holder is stopped: else it is held for milliseconds
+            raise _in_use(self._path, "name another with --storage") from error
         return True
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _in_use(place: Path | str, advice: str) -> UserError:
+    return UserError(
+        f"'{place}' has been in use by another process for {PATIENCE_SECONDS:g} seconds; wait for "
+        f"it, or {advice}."
+    )
 
 
 def _open_storage(place: str) -> BaseStorage:
@@ -175,7 +183,7 @@ def _check_request(
     for key in asked:
         if kept.get(key) != asked[key]:
             raise UserError(
-                f"The study '{name}' in '{place}' is of another sweep: its {key} is "
+                f"The study '{name}' in '{place}' is of another sweep, with other {key}: "
                 f"{_shown(kept.get(key))}, not {_shown(asked[key])}. {advice}"
             )
 

@@ -43,6 +43,12 @@ class Range:
     low: float = 0.0
     high: float = 0.0
 
+    def __str__(self) -> str:
+        """The range as on the command line."""
+        if self.kind == "choice":
+            return f"{self.name}={','.join(self.values)}"
+        return f"{self.name}={self.kind}({self.low!r},{self.high!r})"
+
     def draw(self, random: np.random.Generator) -> str:
         """Draw a value."""
         if self.kind == "choice":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -258,7 +259,7 @@ def test_a_storage_of_another_sweep_or_kind_is_refused(run_cli: Callable[..., An
     assert run_cli(*mine, "--grid", "lr=1e-2,1e-1").status == 0
     other = run_cli(*mine, "--grid", "lr=1e-3")
     assert other.status == 2
-    assert "is of another sweep: its ranges" in other.err
+    assert "is of another sweep, with other ranges: lr=1e-2,1e-1, not lr=1e-3." in other.err
     Path("notes.txt").write_text("no journal\n")
     garbage = run_cli("sweep", *QUICK, "--storage", "notes.txt")
     assert garbage.status == 2
@@ -271,6 +272,19 @@ def test_a_storage_of_another_sweep_or_kind_is_refused(run_cli: Callable[..., An
     old = run_cli("sweep", *QUICK, "--storage", f"sqlite:///{Path.cwd()}/s.db", "--grid", "lr=0.1")
     assert old.status == 2
     assert "another version of the zoo" in old.err
+
+
+def test_a_journal_that_a_stopped_process_holds_is_not_waited_for_in_vain(
+    run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.sweeping import queue
+
+    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 1.0)
+    with FileLock("mine.log.lock"):
+        result = run_cli("sweep", *QUICK, "--grid", "lr=0.1", "--storage", "mine.log")
+    assert result.status == 2
+    assert result.err.startswith("error: 'mine.log' has been in use by another process")
+    assert result.err.count("\n") == 1
 
 
 def test_a_point_that_fails_costs_no_other(run_cli: Callable[..., Any]) -> None:
