@@ -135,6 +135,7 @@ def find_run(resume: str | Path | bool, name: str | None, root: Path) -> Path:
             "--resume takes the folder of a run, or goes with --model NAME: the newest unfinished "
             "run of that name."
         )
+    root = expand_home(root)
     name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     kinds = (root / name, root / f"{name}-synthetic")
     runs = [config.parent for kind in kinds for config in kind.glob(f"*/{CONFIG}")]

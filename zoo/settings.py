@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LRSchedulerTypeTuple
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
+from datamodules.folders import expand_home
 from datamodules.memory import InMemory
 from zoo.classes import check_argument, check_spec, class_at
 from zoo.error_messages import in_one_sentence, why_not_made
@@ -88,6 +89,8 @@ class Settings:
         else:
             self.parser.set_defaults(self._flat())
         self.config: Namespace = self.parser.parse_args(argv)
+        if root := self.config.trainer.default_root_dir:
+            self.config.trainer.default_root_dir = str(expand_home(root))
         self._check_classes()
         # jsonargparse makes 1.0 of 1, and Lightning a whole epoch of 1.0.
         for given in one_batch(argv):

@@ -133,6 +133,24 @@ def test_another_root_directory(run_cli: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_home_in_the_root_directory_is_found(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    fit = ("fit", "--model", "xor_mlp", "--inspect", "none", "--trainer.max_epochs", 1)
+    result = run_cli(*fit, "--trainer.default_root_dir=~/mine")
+    assert result.status == 0, result.err
+    assert only_run(tmp_path / "home" / "mine")
+    finished = run_cli(*fit[:3], "--resume", "--trainer.default_root_dir=~/mine")
+    assert "no unfinished run" in finished.err
+    assert "mine/xor_mlp/version_0" in finished.err
+    result = run_cli(*fit, "--trainer.default_root_dir=~nobody-of-that-name/x")
+    assert result.status == 2
+    assert "home of a user who is not known" in result.err
+    assert not list(tmp_path.glob("~*"))
+
+
 @pytest.mark.parametrize("of", ["run", "weights"])
 def test_evaluate_repeats_the_cards_metrics_from_the_files_alone(run_cli: Run, of: str) -> None:
     assert run_cli("fit", *FASHION).status == 0
