@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend, and words for its messages."""
 
 import difflib
 from collections.abc import Iterable
@@ -29,3 +29,8 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserE
     else:
         advice = f"Known: {', '.join(known)}." if len(known) <= 20 else ""
     return UserError(" ".join(filter(None, [f"There is no {kind} '{name}'.", advice, hint])))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 row` or `2,000 rows`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)

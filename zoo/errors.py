@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar
 
-from datamodules.errors import UserError, nearest, unknown
+from datamodules.errors import UserError, counted, nearest, unknown
 
-__all__ = ["DoesNotFitData", "NotFiniteError", "UserError", "nearest", "unknown"]
+__all__ = ["DoesNotFitData", "NotFiniteError", "UserError", "counted", "nearest", "unknown"]
 
 
 class NotFiniteError(FloatingPointError):

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from datamodules.batches import parts_of
+from zoo.errors import counted
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
 from zoo.training import Training
@@ -53,8 +54,8 @@ class Verdict:
         """The verdict in one or two lines."""
         right = "" if self.accuracy is None else f", accuracy {self.accuracy:.4f}"
         figures = (
-            f"{self.examples} examples, {self.updates} updates: loss {self.first:.4f} -> "
-            f"{self.last:.4f}{right}"
+            f"{counted(self.examples, 'example')}, {counted(self.updates, 'update')}: "
+            f"loss {self.first:.4f} -> {self.last:.4f}{right}"
         )
         if self.passed:
             return f"--overfit: passed. {figures}"

@@ -9,6 +9,7 @@ from zoo.calibration import sentence
 from zoo.cards import Card
 from zoo.console import by_split, duration, metrics_table
 from zoo.decisions import sentence as decision_sentence
+from zoo.errors import counted
 from zoo.importance import SHOWN, what_it_is
 from zoo.module import ZooModule
 from zoo.run_folder import WEIGHTS
@@ -57,7 +58,7 @@ class Run:
         if getattr(self.datamodule, "origin", "real") == "synthetic":
             shown = {f"{split} (synthetic)": values for split, values in shown.items()}
         table = metrics_table(shown, getattr(self.datamodule, "first_metrics", ()))
-        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        epochs = counted(self.epochs, "epoch")
         calibration = self.card.calibration if self.card else {}
         split = "test" if "test" in calibration else "val"
         places = {

@@ -218,7 +218,8 @@ class Training:
                 "and ends with its last weights."
             )
         if part := self.settings.config.trainer.overfit_batches:
-            share = f"{part} batches" if isinstance(part, int) else f"{100 * part:.4g} %"
+            batches = "batch" if part == 1 else f"{part} batches"
+            share = batches if isinstance(part, int) else f"{100 * part:.4g} %"
             lines.append(
                 f"Every epoch reads the same first {share} of the training data, unshuffled."
             )

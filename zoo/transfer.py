@@ -12,7 +12,7 @@ from datamodules.memory import spec_of
 from datamodules.spec import DataSpec
 from zoo.building import describe_mismatch
 from zoo.cards import weights_path
-from zoo.errors import UserError
+from zoo.errors import UserError, counted
 from zoo.hub import is_hub_name
 from zoo.module import ZooModule
 from zoo.preprocessing import read_the_same
@@ -111,7 +111,7 @@ def load_backbone(path: str | Path, spec: DataSpec, **overrides: Any) -> tuple[Z
     if mismatch := describe_mismatch(own, {**rest, **loaded}):
         raise UserError(f"The weights of '{name}' do not fit this data: {mismatch}")
     model.load_state_dict({**rest, **loaded})
-    classes = ", ".join(model.class_names) or f"{model.num_outputs} outputs"
+    classes = ", ".join(model.class_names) or counted(model.num_outputs, "output")
     head = "and head" if same_head else f"with a new head for {classes}"
     if added and same_input:
         more = ", ..." if len(added) > 3 else ""

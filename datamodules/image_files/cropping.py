@@ -25,7 +25,7 @@ Polarity = Literal["keep", "light_on_dark", "dark_on_light"]
 WORKING_SIDE = 320
 # Pixels whose contrast is at least this share of the strongest are drawn.
 INK_SHARE = 0.4
-# Of a border that varies less than this (of 255) the picture has one colour behind the drawing.
+# Of a border that varies less than this (of 255) the picture has one color behind the drawing.
 EVEN_BORDER = 8.0
 # Contrasts below this (of 255) are noise: nothing is drawn.
 LEAST_CONTRAST = 20.0
@@ -295,7 +295,7 @@ def centred(ink: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale a picture into a frame, whole and in its proportions; its border's colour around it."""
+    """Scale a picture into a frame, whole and in its proportions; its border's color around it."""
     if image.size == (width, height):
         return image
     scale = min(width / image.width, height / image.height)
@@ -305,8 +305,8 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
         return small
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    colour = np.median(border, axis=0).astype(int)
-    behind = tuple(colour.tolist()) if image.mode == "RGB" else int(colour)
+    color = np.median(border, axis=0).astype(int)
+    behind = tuple(color.tolist()) if image.mode == "RGB" else int(color)
     frame = Image.new(image.mode, (width, height), behind)
     frame.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
     return frame

@@ -196,16 +196,16 @@ def _from_table(path: Path, file_column: str | None, label_column: str | None) -
 
 
 def _column(
-    frame: pd.DataFrame, named: str | None, usual: tuple[str, ...], option: str, path: Path
+    frame: pd.DataFrame, named: str | None, known: tuple[str, ...], option: str, path: Path
 ) -> str:
     if named is not None:
         if named not in frame:
             raise unknown("column", named, map(str, frame.columns), f"It is of '{path}'.")
         return named
     for column in frame.columns:
-        if str(column).lower() in usual:
+        if str(column).lower() in known:
             return column
     raise UserError(
-        f"'{path}' has no column {' or '.join(usual[:3])}; name it with --data.{option}: "
+        f"'{path}' has no column {' or '.join(known[:3])}; name it with --data.{option}: "
         f"{', '.join(map(str, frame.columns))}."
     )

@@ -5,6 +5,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from datamodules.errors import counted
 from datamodules.image_files.cropping import ImageReader
 from datamodules.image_files.listing import Listing
 from datamodules.image_files.loading import Header, Loaded, duplicates_across
@@ -55,13 +56,13 @@ def described(
         if len(problems) > MOST_NAMED:
             lines.append(f"  and {len(problems) - MOST_NAMED} more")
     if listing.ignored:
-        lines.append(f"{listing.ignored} files of other kinds are left out")
+        lines.append(f"{counted(listing.ignored, 'file')} of other kinds left out")
     digests = {role: [loaded.digests[f] for f in found] for role, found in files.items()}
     if copies := duplicates_across(digests, files):
         one, other = copies[0]
         lines.append(
-            f"warning: {len(copies)} pictures are in two splits, so that figures are too good, "
-            f"such as '{one}' and '{other}'"
+            f"warning: {counted(len(copies), 'picture')} in two splits, so that figures are too "
+            f"good, such as '{one}' and '{other}'"
         )
     return lines
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.errors import counted
 from datamodules.tabular.store import Table
 from datamodules.tabular.targets import Target
 
@@ -88,7 +89,9 @@ def _target(
         means = ", ".join(f"{mean:.6g} ± {std:.4g}" for mean, std in moments)
         lines[0] += f" (mean ± standard deviation {means})"
     if report.missing_target:
-        lines.append(f"{report.missing_target:,} rows left out because it is missing there")
+        lines.append(
+            f"{counted(report.missing_target, 'row')} left out because it is missing there"
+        )
     return lines
 
 

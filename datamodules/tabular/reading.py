@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from datamodules.errors import UserError
+from datamodules.errors import UserError, counted
 from datamodules.tabular import sources
 from datamodules.tabular.dialect import MISSING, Dialect, detect
 
@@ -230,7 +230,8 @@ class TableFile:
         if self.skipped:
             dialect.skip = lead  # WellFormed passes on neither blank lines nor such titles
             self.notes.append(
-                f"{self.path.name}: {self.skipped} rows left out for a wrong number of fields"
+                f"{self.path.name}: {counted(self.skipped, 'row')} left out for a wrong number of "
+                "fields"
             )
 
 

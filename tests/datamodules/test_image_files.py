@@ -140,7 +140,7 @@ def test_unreadable_files_are_named_skipped_and_counted(letters: Path) -> None:
     assert "4 unreadable" in data.profile
     for name in ("none.png", "empty.jpg", "cut.png", "moving.gif"):
         assert name in data.profile
-    assert "1 files of other kinds" in data.profile
+    assert "1 file of other kinds" in data.profile
     for split, (x, y) in data.splits.items():
         for file, picture, target in zip(data.files[split], x, y, strict=True):
             assert file.parent.name == data.class_names[target]
@@ -163,7 +163,7 @@ def test_copies_in_two_splits_are_said(tmp_path: Path) -> None:
     write_letters(tmp_path / "test", "AB", 3, seed=1)
     assert "two splits" not in ImageFiles(str(tmp_path)).profile
     shutil.copy(tmp_path / "train" / "A" / "000.png", tmp_path / "test" / "A" / "copy.png")
-    assert "1 pictures are in two splits" in ImageFiles(str(tmp_path), val_split=1).profile.replace(
+    assert "1 picture in two splits" in ImageFiles(str(tmp_path), val_split=1).profile.replace(
         ",", ""
     )
 

@@ -13,7 +13,7 @@ from zoo.errors import UserError
 from zoo.module import ZooModule
 
 # The height and width of the images that the documented network is for.
-USUAL_SIDE = 28
+DOCUMENTED_SIDE = 28
 
 
 def _map_side(side: int, layers: int, kernel_size: int, pool: int) -> int:
@@ -89,11 +89,11 @@ class ConvNet(ZooModule):
             if conv_dropout:
                 self.backbone.append(nn.Dropout2d(conv_dropout))
             in_channels = out_channels
-        usual = grid or [_map_side(USUAL_SIDE, len(channels), kernel_size, pool)] * 2
-        is_averaged = bool(grid) or (max(height, width) > USUAL_SIDE and usual[0] > 0)
-        self._grid = usual if is_averaged else None
+        pooled = grid or [_map_side(DOCUMENTED_SIDE, len(channels), kernel_size, pool)] * 2
+        is_averaged = bool(grid) or (max(height, width) > DOCUMENTED_SIDE and pooled[0] > 0)
+        self._grid = pooled if is_averaged else None
         if is_averaged:
-            pooling = nn.AdaptiveAvgPool2d((usual[0], usual[1]))
+            pooling = nn.AdaptiveAvgPool2d((pooled[0], pooled[1]))
             # In the place of Flatten, so that the layers behind it keep their numbers.
             self.backbone.append(nn.Sequential(pooling, nn.Flatten()))
         else:

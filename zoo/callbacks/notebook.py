@@ -7,7 +7,7 @@ from IPython.display import HTML, display
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 WIDTH, HEIGHT = 420, 120  # of the curve, in pixels
-COLOURS = {"loss/train": "#1f77b4", "loss/val": "#ff7f0e"}
+COLORS = {"loss/train": "#1f77b4", "loss/val": "#ff7f0e"}
 # Seconds between two drawings inside an epoch: each is a message to the browser.
 PAUSE = 0.3
 
@@ -19,7 +19,7 @@ class Curve(Callback):
     """
 
     def __init__(self) -> None:
-        self._losses: dict[str, list[tuple[int, float]]] = {name: [] for name in COLOURS}
+        self._losses: dict[str, list[tuple[int, float]]] = {name: [] for name in COLORS}
         self._metrics = ""
         self._validated = False
         self._display: Any = None
@@ -69,7 +69,7 @@ class Curve(Callback):
         done = min(1.0, self._epochs_done(trainer) / epochs) if epochs else 0.0
         of_all = f" of {epochs}" if epochs else ""
         legend = "  ".join(
-            f'<span style="color:{colour}">{name}</span>' for name, colour in COLOURS.items()
+            f'<span style="color:{color}">{name}</span>' for name, color in COLORS.items()
         )
         return (
             f'<progress value="{done:.3f}" max="1" style="width:{WIDTH}px"></progress> '
@@ -97,7 +97,7 @@ class Curve(Callback):
                     f"{10 + (HEIGHT - 20) * (high - value) / ((high - low) or 1):.0f}"
                     for epoch, value in points
                 )
-                lines += f'<polyline points="{at}" fill="none" stroke="{COLOURS[name]}"/>'
+                lines += f'<polyline points="{at}" fill="none" stroke="{COLORS[name]}"/>'
             for y, value in ((14, high), (HEIGHT - 6, low)):
                 lines += f'<text x="{WIDTH - 44}" y="{y}" font-size="10">{value:.3g}</text>'
         style = "border:1px solid #ccc;background:white"

@@ -8,7 +8,7 @@ from zoo.cards import pretrained_path
 from zoo.classes import class_at
 from zoo.cli import CommandParser
 from zoo.cli.request import listing
-from zoo.errors import UserError
+from zoo.errors import UserError, counted
 from zoo.recipe import DATAMODULES, find_recipe, list_models
 
 
@@ -50,7 +50,7 @@ def describe(name: str) -> str:
     facts = {
         "source": recipe.source,
         "note": recipe.note,
-        "task": f"{model.spec.task}, {model.num_outputs} outputs",
+        "task": f"{model.spec.task}, {counted(model.num_outputs, 'output')}",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "data": recipe.data["class_path"].removeprefix("datamodules."),
         "pairs with": ", ".join(pairings(name)),

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from datamodules.folders import expand_home
 from zoo.cli import CommandParser, Trust
 from zoo.cli.answers import as_columns, as_text, check_output, free_name, open_output, write_frame
-from zoo.errors import UserError
+from zoo.errors import UserError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,10 @@ def predict_tables(model: "Network", inputs: list[str], output: str, **reading: 
             count = predict(model, sources, target, **reading)
     if output != "-":
         several = f" of {len(sources)} files" if len(sources) > 1 else ""
-        print(f"{count:,} rows{several} with predictions written to {output}", file=sys.stderr)
+        print(
+            f"{counted(count, 'row')}{several} with predictions written to {output}",
+            file=sys.stderr,
+        )
 
 
 def predict_inputs(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 
 from zoo.console import quiet
-from zoo.errors import UserError
+from zoo.errors import UserError, counted
 from zoo.fitting import prepare
 from zoo.settings import Settings
 from zoo.sweeping.out_of_fold import join_predictions
@@ -154,8 +154,8 @@ def run_plan(plan: Plan, jobs: int = 1, again: Callable[[Point], str] | None = N
     done = sum(trial.state.is_finished() for trial in queue.trials())
     going_on = f"; {done} of them are done already" if done else ""
     print(
-        f"{plan.name}: {len(queue.trials())} trials, {plan.search}, by {plan.metric}{going_on} | "
-        f"{plan.folder}",
+        f"{plan.name}: {counted(len(queue.trials()), 'trial')}, {plan.search}, by {plan.metric}"
+        f"{going_on} | {plan.folder}",
         flush=True,
     )
     live = LiveTable(plan)

@@ -225,9 +225,7 @@ def test_a_callback_stops_early(run_cli: Run) -> None:
     assert card(only_run())["epochs"] == 1
 
 
-@pytest.mark.parametrize(
-    ("part", "share"), [("1", "1 batches"), ("3", "3 batches"), ("0.02", "2 %")]
-)
+@pytest.mark.parametrize(("part", "share"), [("1", "batch"), ("3", "3 batches"), ("0.02", "2 %")])
 def test_overfitting_is_said_in_one_sentence(run_cli: Run, part: str, share: str) -> None:
     result = run_cli("fit", *FASHION, "--trainer.overfit_batches", part)
     assert result.status == 0, result.err

@@ -25,7 +25,7 @@ TAG = "where_it_looked/test"  # TensorBoard sorts by tags: it comes last
 def draw_reasons(
     writer: SummaryWriter, model: ZooModule, tested: TestPredictions, step: int
 ) -> None:
-    """Draw test images with what the answers rest on in red, or sentences with it in colour."""
+    """Draw test images with what the answers rest on in red, or sentences with it in color."""
     is_text = model.spec.kind == "tokens"
     if tested.x is None or not (is_text or image_shape(model)):
         return
@@ -44,7 +44,7 @@ def draw_reasons(
     if is_text:
         known = model.spec.preprocessing["vocabulary"]
         sentences = [[known[i] for i in ids.tolist() if i] for ids in x]
-        figure = _coloured_words(sentences, support, captions, title)
+        figure = _colored_words(sentences, support, captions, title)
     else:
         drawn = [pil_to_tensor(overlaid(*pair, side=168)) for pair in zip(x, support, strict=True)]
         figure = captioned_figure(torch.stack(drawn), captions, title)
@@ -62,7 +62,7 @@ def _chosen(tested: TestPredictions) -> list[int]:
     return [*wrong.tolist(), *spread.tolist()]
 
 
-def _coloured_words(
+def _colored_words(
     sentences: list[list[str]], support: Tensor, captions: list[str], title: str
 ) -> Figure:
     """Write sentences under their captions: red speaks for the answer, blue against it."""
@@ -88,7 +88,7 @@ def _coloured_words(
     for top, caption in rows:
         axes.text(MARGIN, top, caption, va="center", fontsize=9, color="#5f6368")
     for left, top, word, share in placed:
-        colour = (1.0, 0.2, 0.2, abs(share)) if share > 0 else (0.2, 0.4, 1.0, abs(share))
-        box = {"facecolor": colour, "edgecolor": "none", "pad": 2}
+        color = (1.0, 0.2, 0.2, abs(share)) if share > 0 else (0.2, 0.4, 1.0, abs(share))
+        box = {"facecolor": color, "edgecolor": "none", "pad": 2}
         axes.text(left, top, word.replace("$", r"\$"), va="center", fontsize=10, bbox=box)
     return figure
