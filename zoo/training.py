@@ -4,35 +4,27 @@ import contextlib
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.files import copy_file
 from datamodules.memory import InMemory, spec_of
-from zoo.after_training import fit_after_training, measure_calibration, measure_decision
-from zoo.callbacks.averaging import ExponentialMovingAverage, check_average
-from zoo.callbacks.blocks import BlockLogger, Blocks
-from zoo.callbacks.calibrated_loss import CALIBRATED_LOSS, CalibratedLoss
-from zoo.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
-from zoo.callbacks.finite import StopWhenNotFinite
+from zoo.after_training import fit_after_training
+from zoo.callbacks.averaging import check_average
+from zoo.callbacks.checkpoints import check_checkpoint
 from zoo.callbacks.folder import KeepFolder
-from zoo.callbacks.interruption import RandomState
-from zoo.callbacks.progress import Progress, progress
-from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.callbacks.tensorboard.events import EventLogger
-from zoo.cards import Card
 from zoo.checkpoints import last_checkpoint
 from zoo.classes import class_at
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
-from zoo.importance import column_importance
 from zoo.initialization import initialize
 from zoo.interval import Interval
 from zoo.module import ZooModule
@@ -40,24 +32,22 @@ from zoo.optimization import describe_schedule
 from zoo.precision import choose_precision
 from zoo.registry import let_learn
 from zoo.run import Run
+from zoo.run_card import save_run, split_sizes
 from zoo.run_folder import (
     CHECKPOINTS,
     LAST,
     PREVIOUS,
-    WEIGHTS,
     is_finished,
     shared_run_folder,
     unless_nothing_begins,
 )
-from zoo.selection import Selection
+from zoo.run_trainer import run_trainer
 from zoo.settings import Settings
 from zoo.signals import Interrupted, received
-from zoo.speed import Unprofiled, keep_freed_memory, look_for_gpus_cheaply
-from zoo.tasks import Monitor
+from zoo.speed import keep_freed_memory, look_for_gpus_cheaply
 from zoo.threads import training_threads
 from zoo.training_mistakes import training_mistakes
 from zoo.transfer import follow, load_backbone, read_as_before
-from zoo.weights import dataset_of, save_weights
 
 
 class Training:
@@ -88,7 +78,7 @@ class Training:
         keep_freed_memory()
         look_for_gpus_cheaply()
         self.settings, self.recipe = settings, settings.recipe
-        self.interval = Interval.of(checkpoint_every)
+        interval = Interval.of(checkpoint_every)
         self.ckpt_path: str | None = settings.config.ckpt_path
         self.resumed, self._threads, self._precision_reason = "", None, ""
         step = self._go_on(resume) if resume else None
@@ -105,69 +95,35 @@ class Training:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"The network or its data cannot be made: {error}.") from error
-        is_table = self.model.spec.preprocessing["kind"] == "table"
-        if is_table and trainer_options.precision in ("bf16-true", "16-true"):
+        rounding = trainer_options.precision in ("bf16-true", "16-true")
+        if rounding and self.model.spec.kind == "table":
             raise UserError(
                 f"--trainer.precision {trainer_options.precision} would round the table before the "
                 "network reads it (category 257 becomes 256); bf16-mixed and 16-mixed do not."
             )
         self.is_trial = bool(trainer_options.fast_dev_run)
         self.origin = getattr(self.data, "origin", "real")
-        suffix = "-synthetic" if self.origin == "synthetic" else ""
         root = Path(trainer_options.default_root_dir or "runs")
-        self.name = f"{self.recipe.name}{suffix}"
+        self.name = self.recipe.name + "-synthetic" * (self.origin == "synthetic")
         self.folder = resume
         if not self.is_trial and not resume:
             self.folder = shared_run_folder(root, self.name, name)
         elif resume:
             os.environ["ZOO_RUN_FOLDER"] = str(resume)
-        self.selection: Selection | None = None
+        self.keep_folder = KeepFolder(self.folder) if self.folder else None
+        about = settings, self.model, self.data, self.keep_folder
+        make = partial(run_trainer, *about, inspect=inspect, interval=interval, step=step)
         with unless_nothing_begins(self.folder):
-            self.trainer = self._make_trainer(inspect, step)
+            self.trainer, self.selection = make()
             if settings.precision_is_open:
                 self._choose_precision()
-                self.trainer = self._make_trainer(inspect, step)
+                self.trainer, self.selection = make()
             self._check_sizes()
 
-    def _make_trainer(self, inspect: str, step: int | None) -> Trainer:
-        """Make Lightning's trainer, with what a run folder needs if there is one."""
-        trainer_options = self.settings.config.trainer
-        bar = progress()
-        callbacks = [bar, Blocks(), StopWhenNotFinite(), *tensorboard_panels(inspect)]
-        if self.model.learning.averaging is not None:
-            callbacks.append(ExponentialMovingAverage(self.model.learning.averaging))
-        options: dict[str, Any] = {"callbacks": callbacks}
-        self.validates = has_split(self.data, "val")
-        if not self.validates:  # --data.val_size 0: all of it trains
-            options["limit_val_batches"] = 0
-        if trainer_options.profiler is None:
-            options["profiler"] = Unprofiled()
-        if not isinstance(bar, Progress):
-            options["enable_progress_bar"] = False
-        if self.folder:
-            self.keep_folder = KeepFolder(self.folder)
-            callbacks.append(self.keep_folder)
-            if trainer_options.enable_checkpointing is not False:
-                self.selection = self._selection(self.folder / CHECKPOINTS, trainer_options)
-                options["callbacks"] += [*self.selection.callbacks, RandomState()]
-            if trainer_options.logger in (None, True):
-                options["logger"] = BlockLogger(
-                    self.folder.parent.parent,
-                    name=self.folder.parent.name,
-                    version=self.folder.name,
-                    default_hp_metric=False,
-                    purge_step=step,  # what was shown of later steps comes again
-                )
-        options["plugins"] = [AtomicCheckpointIO()]
-        try:
-            return self.settings.make_trainer(**options)
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise UserError(f"The trainer cannot be set up: {error}") from error
-
     def _choose_precision(self) -> None:
-        where = self.trainer.strategy.root_device, self.trainer.world_size
+        device, processes = self.trainer.strategy.root_device, self.trainer.world_size
         with self.threads():
-            precision, why = choose_precision(self.model, self.data, *where)
+            precision, why = choose_precision(self.model, self.data, device, processes)
         self.settings.take_precision(precision)
         self._precision_reason = f" (auto: {why})"
 
@@ -212,7 +168,7 @@ class Training:
         schedule = self.model.learning.lr_scheduler
         if schedule and self.settings.schedule_is_given:
             lines.append(describe_schedule(schedule))
-        if not self.validates and "val" in self.split_sizes():
+        if not has_split(self.data, "val") and "val" in split_sizes(self.data):
             lines.append(
                 "Nothing is validated, as the val split is empty: the training does not stop early "
                 "and ends with its last weights."
@@ -225,34 +181,19 @@ class Training:
             )
         print(*filter(None, lines), sep="\n", flush=True)
 
-    def _selection(self, folder: Path, trainer_options: Any) -> Selection:
-        monitor, further = self.model.task.monitor, []
-        if self.recipe.select == "lowest_loss" and self.model.spec.task != "regression":
-            monitor, further = Monitor(CALIBRATED_LOSS, "min"), [CalibratedLoss()]
-        validates = trainer_options.limit_val_batches != 0 and self.validates
-        wants_best = self.recipe.select != "last"
-        selection = Selection(folder, monitor if validates else None, self.interval, wants_best)
-        selection.callbacks[:0] = further
-        return selection
-
     def describe(self) -> str:
         """Return the one line that a run begins with."""
-        sizes = "; " + " / ".join(f"{size:,}" for size in self.split_sizes().values())
+        sizes = "; " + " / ".join(f"{size:,}" for size in split_sizes(self.data).values())
         device = self.trainer.strategy.root_device
         workers = f" x {self.trainer.world_size}" if self.trainer.world_size > 1 else ""
-        unpublished = bool(getattr(self.data, "unpublished_files", ()))
-        origin = self.origin + ", not as published" * unpublished
+        unpublished = getattr(self.data, "unpublished_files", ())
+        origin = self.origin + ", not as published" * bool(unpublished)
         parts = [
             f"{self.recipe.name} on {type(self.data).__name__} ({origin}{sizes.rstrip('; ')})",
             f"{device.type}{workers}, {self.trainer.precision}{self._precision_reason}",
             f"{self.folder}" if self.folder else "no run directory (fast_dev_run)",
         ]
         return " | ".join(parts)
-
-    def split_sizes(self) -> dict[str, int]:
-        """Return how many examples each split has; nothing of data that do not say so."""
-        splits = getattr(self.data, "splits", {})
-        return {s: len(splits[s][1]) for s in ("train", "val", "test") if s in splits}
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """Compute by as many threads as pay for the network, unless the user has said how many."""
@@ -266,7 +207,7 @@ class Training:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(unless_nothing_begins(self.folder))
-            if self.folder and self.trainer.is_global_zero:
+            if self.keep_folder and self.trainer.is_global_zero:
                 stack.enter_context(self.keep_folder)
             for logger in self.trainer.loggers:
                 if isinstance(logger, EventLogger):
@@ -293,7 +234,7 @@ class Training:
         ckpt_path = self.ckpt_path
         if ckpt_path:
             check_checkpoint(Path(ckpt_path), self.model)
-        if self.folder and self.trainer.is_global_zero:
+        if self.keep_folder and self.folder and self.trainer.is_global_zero:
             for left in (self.folder / CHECKPOINTS).glob(".*.ckpt-*"):
                 left.unlink(missing_ok=True)  # of a write that was killed
             if ckpt_path and Path(ckpt_path) == self.folder / CHECKPOINTS / PREVIOUS:
@@ -313,14 +254,13 @@ class Training:
                 )
             except NotFiniteError as error:
                 raise NotFiniteError(f"{error} {self._last_good_checkpoint(ckpt_path)}") from error
-        self.seconds = time.perf_counter() - started
-        self.epochs = self.trainer.current_epoch
-        run = Run(self.model, self.data, self.folder, epochs=self.epochs, seconds=self.seconds)
-        if self.is_trial or not self.folder:
+        epochs, seconds = self.trainer.current_epoch, time.perf_counter() - started
+        run = Run(self.model, self.data, self.folder, epochs=epochs, seconds=seconds)
+        if self.is_trial or not self.folder or not self.keep_folder:
             return run
-        self.kept_epoch, run.kept = self.epochs, f"epoch {self.epochs}, the last"
-        if self.selection and (selected := self.selection.take(self.model, self.epochs)):
-            run.checkpoint, self.kept_epoch, run.kept = selected
+        kept_epoch, run.kept = run.epochs, f"epoch {run.epochs}, the last"
+        if self.selection and (selected := self.selection.take(self.model, run.epochs)):
+            run.checkpoint, kept_epoch, run.kept = selected
         fit_after_training(self.trainer, self.model, self.data)
         run.metrics, run.train_examples = measure_run(self.trainer, self.model, self.data)
         loggers = [g for g in self.trainer.loggers if isinstance(g, TensorBoardLogger)]
@@ -328,7 +268,9 @@ class Training:
         if self.trainer.is_global_zero:
             with training_mistakes(self.folder):
                 self.keep_folder.check(self.trainer)
-                run.card = self._save(run, self.folder)
+                run.card = save_run(
+                    run, self.folder, self.recipe, self._recipe(), self.trainer, kept_epoch
+                )
                 for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                     if hasattr(callback, "on_card"):  # TensorBoard shows it
                         callback.on_card(self.trainer, run.card)
@@ -347,7 +289,7 @@ class Training:
         return f"The last good checkpoint, of step {step}, is kept: {last}"
 
     def _check_sizes(self) -> None:
-        for split, size in self.split_sizes().items():
+        for split, size in split_sizes(self.data).items():
             if not size and split == "train":
                 raise UserError("The train split is empty: hold fewer examples out.")
             if 0 < size < self.trainer.world_size:
@@ -376,35 +318,3 @@ class Training:
         elif "source" in recipe["data"]["init_args"]:
             recipe["data"]["init_args"]["source"] = self.origin
         return recipe
-
-    def _save(self, run: Run, folder: Path) -> Card:
-        measured = [s for s in ("val", "test") if any(k.endswith(f"/{s}") for k in run.metrics)]
-        return save_weights(
-            self.model,
-            folder / WEIGHTS,
-            name=self.recipe.name,
-            summary=self.recipe.summary,
-            source=self.recipe.source,
-            weights=self.recipe.weights or {},
-            files=dict(getattr(self.data, "checksums", {})),
-            dataset=dataset_of(self.data),
-            split_sizes=self.split_sizes(),
-            metrics={name: round(value, 6) for name, value in run.metrics.items()},
-            calibration=measure_calibration(self.model, self.data, measured),
-            decision=measure_decision(self.model, self.data, measured),
-            importance=column_importance(self.model, self.data),
-            precision=self.trainer.precision,
-            seed=self.settings.config.seed_everything,
-            epochs=self.epochs,
-            kept_epoch=self.kept_epoch,
-            seconds=round(self.seconds, 1),
-            device=_device_name(self.trainer.strategy.root_device),
-            torch_version=torch.__version__,
-            recipe=self._recipe(),
-        )
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
