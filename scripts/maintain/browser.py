@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from zoo.errors import UserError
@@ -31,6 +32,14 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--enable-unsafe-swiftshader",  # the projector draws with WebGL
+)
+# What the driver says of an element that a script has not made yet, or is making anew.
+NOT_DRAWN = (
+    "no such element",
+    "stale element reference",
+    "element not interactable",
+    "element click intercepted",
+    "invalid element state",
 )
 
 
@@ -79,18 +88,22 @@ class Browser:
 
     def press(self, selector: str, text: str) -> None:
         """Click on an element and type text into it, in place of what is there."""
-        element = self._element(selector)
-        _post(f"{element}/click", {})
-        _post(f"{element}/clear", {})
-        _post(f"{element}/value", {"text": text})
+
+        def type_text() -> None:
+            element = self._element(selector)
+            _post(f"{element}/click", {})
+            _post(f"{element}/clear", {})
+            _post(f"{element}/value", {"text": text})
+
+        _when_drawn(type_text)
 
     def upload(self, selector: str, file: Path) -> None:
         """Give a file to an input for files."""
-        _post(f"{self._element(selector)}/value", {"text": str(file)})
+        _when_drawn(lambda: _post(f"{self._element(selector)}/value", {"text": str(file)}))
 
     def stroke(self, selector: str, *points: tuple[int, int]) -> None:
         """Draw with the mouse on an element, through points counted from its middle."""
-        origin = self._found(selector)
+        origin = _when_drawn(lambda: self._found(selector))
         moves = [
             {"type": "pointerMove", "duration": 60, "x": x, "y": y, "origin": origin}
             for x, y in points
@@ -162,6 +175,23 @@ def chromium(width: int = 1400, height: int = 900) -> Iterator[Browser]:
         finally:
             driver.terminate()
             driver.wait()
+
+
+def _when_drawn(act: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Act on a page, again and again while it is still being drawn, and return what comes of it.
+
+    Raises:
+        RuntimeError: If it is not drawn in time, or the driver has another complaint.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except HTTPError as error:
+            told = json.load(error)["value"]
+            if told["error"] not in NOT_DRAWN or time.monotonic() > deadline:
+                raise RuntimeError(f"{told['error']}: {told['message']}") from error
+        time.sleep(0.3)
 
 
 def _post(url: str, content: dict[str, Any]) -> Any:
