@@ -32,7 +32,9 @@ def described(
         loaded: The pictures, decoded.
         files: Those of every split that could be decoded.
     """
-    counts = collections.Counter(listing.labels)
+    labels = dict(zip(listing.files, listing.labels, strict=True))
+    counts = collections.Counter(dict.fromkeys(listing.labels, 0))
+    counts.update(labels[file] for found in files.values() for file in found)
     shown = list(counts.items())[:MOST_CLASSES]
     classes = ", ".join(f"{name} {count:,}" for name, count in shown)
     more = f" and {len(counts) - MOST_CLASSES} more" if len(counts) > MOST_CLASSES else ""

@@ -138,6 +138,7 @@ def test_unreadable_files_are_named_skipped_and_counted(letters: Path) -> None:
     data = ImageFiles(str(letters))
     assert sum(len(y) for _, y in data.splits.values()) == 36
     assert "4 unreadable" in data.profile
+    assert "classes: A 12, B 12, C 12" in data.profile
     for name in ("none.png", "empty.jpg", "cut.png", "moving.gif"):
         assert name in data.profile
     assert "1 file of other kinds" in data.profile
