@@ -1,10 +1,14 @@
-"""How fast tables are read and fed: `python scripts/maintain/tabular.py speed`.
+"""How fast tables are read, fed and learnt: `python scripts/maintain/tabular.py speed`.
 
-Writes a CSV of 17 mixed columns, reads it, reads its cache, and compares an epoch of batches out of
-the memory map with one out of memory. How good networks on tables are: `compare_tables.py`.
+`speed` writes a CSV of 17 mixed columns, reads it, reads its cache, and compares an epoch of
+batches out of the memory map with one out of memory. `scale` trains `tabular_net` on a made census
+of so many rows, and HistGradientBoosting after it. How good networks on tables are:
+`compare_tables.py`.
 """
 
 import argparse
+import contextlib
+import io
 import resource
 import sys
 import tempfile
@@ -16,6 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+import zoo
+from comparison_tables import incomes
 from datamodules import Tabular, TensorBatches
 from datamodules.tabular import rows as mapped_rows
 from zoo.cli import run_main
@@ -23,16 +29,18 @@ from zoo.console import quiet
 
 
 def main(argv: list[str]) -> None:
-    """Run `speed`."""
+    """Run `speed` or `scale`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("speed").add_argument("--rows", type=int, default=1_600_000)
+    commands.add_parser("scale").add_argument("--rows", type=int, default=10_000)
     chosen = parser.parse_args(argv)
     quiet()
     with tempfile.TemporaryDirectory() as folder:
-        print_speed(chosen.rows, Path(folder))
+        print_of = {"speed": print_speed, "scale": print_scale}[chosen.command]
+        print_of(chosen.rows, Path(folder))
 
 
 def mixed_table(rows: int) -> pd.DataFrame:
@@ -121,6 +129,43 @@ def print_speed(rows: int, folder: Path) -> None:
     plain = epoch_seconds(in_memory)
     print(f"epoch in windows    {windowed:.3f} s")
     print(f"epoch from memory   {plain:.3f} s; the map costs {seconds / plain - 1:+.0%}")
+
+
+def print_scale(rows: int, folder: Path) -> None:
+    """Train on a made census, and print seconds, memory and the AUROC on test rows."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+
+    path = folder / "incomes.csv"
+    frame, target = incomes(rows)
+    frame.to_csv(path, index=False)
+    memory, began = Memory(), time.process_time()
+    settings = {"data.path": str(path), "data.cache": "no"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = zoo.fit(
+            "tabular_net",
+            target=target,
+            inspect="none",
+            settings=settings,
+            default_root_dir=folder,
+        )
+    seconds = time.process_time() - began
+    print(
+        f"{rows:9,} rows  tabular_net           {seconds:7.1f} s  "
+        f"{memory.peak - memory.before:6.0f} MB  AUROC {run.metrics['auroc/test']:.4f}  "
+        f"{run.epochs} epochs"
+    )
+    split = run.datamodule.rows
+    words = frame.select_dtypes("object").columns
+    y, x = frame.pop(target) == "high", frame
+    x = x.assign(**{name: x[name].astype("category") for name in words.drop(target)})
+    fitted = np.concatenate([split["train"], split["val"]])
+    began = time.process_time()
+    trees = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
+    chances = trees.fit(x.iloc[fitted], y.iloc[fitted]).predict_proba(x.iloc[split["test"]])[:, 1]
+    score = roc_auc_score(y.iloc[split["test"]], chances)
+    seconds = time.process_time() - began
+    print(f"{'':9}       HistGradientBoosting  {seconds:7.1f} s  {'':9}  AUROC {score:.4f}")
 
 
 if __name__ == "__main__":

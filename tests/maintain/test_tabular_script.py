@@ -1,5 +1,6 @@
 """How fast tables are is measured on a table that the script makes."""
 
+import re
 from collections.abc import Callable
 
 import tabular
@@ -11,3 +12,10 @@ def test_speed_measures_reading_the_cache_and_batches(run_process: Callable) -> 
     assert "3,000 rows, 17 columns" in result.out
     for measured in ("first reading", "from the cache", "epoch from the map", "epoch from memory"):
         assert measured in result.out
+
+
+def test_scale_trains_beside_boosted_trees(run_process: Callable) -> None:
+    result = run_process(tabular.__file__, "scale", "--rows", 300)
+    assert result.status == 0, result.err
+    assert re.search(r"300 rows  tabular_net .* AUROC 0\.\d{4}  \d+ epochs", result.out)
+    assert re.search(r"HistGradientBoosting .* AUROC 0\.\d{4}", result.out)
