@@ -20,6 +20,7 @@ two runs of one command one would have other sums, and end with other weights.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +51,7 @@ def flops_of_update(model: Network, batch_size: int) -> float:
     with (
         torch.random.fork_rng(devices=[]),
         torch.no_grad(),
+        warnings.catch_warnings(action="ignore"),  # torch's, of a setting that is none of ours
         torch.backends.mkldnn.flags(enabled=False),  # its LSTM is one operation, of no known size
         FlopCounterMode(display=False) as counter,
     ):

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +175,10 @@ def test_what_torch_takes_by_default_is_known() -> None:
     )
     ours, torchs = found.stdout.split()
     assert ours == torchs
+
+
+def test_nothing_is_said_of_it(run_process: Callable[..., Any]) -> None:
+    few = ("--trainer.max_epochs", 1, "--inspect", "none")
+    result = run_process("-m", "zoo", "fit", "--model", "xor_mlp", *few)
+    assert result.status == 0
+    assert result.err == ""

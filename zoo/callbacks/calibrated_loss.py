@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -59,8 +60,10 @@ class CalibratedLoss(Callback):
         self._nll = CalibratedNLL()
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log it."""
+        """Log it, while training: what is measured at the end has a calibration of its own."""
         model = cast(ZooModule, pl_module)
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         if model.spec.task == "regression" or (found := model.predictions("val")) is None:
             return
         self._nll.to(found[0].device)

@@ -50,5 +50,6 @@ def test_a_table_is_stopped_and_selected_by_it(
     frame = pd.DataFrame(x, columns=list("abc")).assign(y=y)
     run = zoo.fit("tabular_net", frame, target="y", inspect="none", default_root_dir=tmp_path)
     assert run.kept.endswith(f"the best by {chosen_by}")
+    assert "calibrated_loss/val" not in run.metrics, "what is measured at the end has one loss"
     kept = int(run.kept.split(",")[0].removeprefix("epoch "))
     assert run.epochs == min(kept + 12, 40), "12 epochs are waited for"
