@@ -26,7 +26,7 @@ from zoo.run import Run
 
 METHODS = ("from scratch", "frozen backbone", "full fine-tuning")
 EXAMPLES_PER_CLASS = (10, 50, 500)
-UPDATES, BATCH_SIZE, PRETRAINING_EPOCHS = 1_000, 32, 3
+UPDATES, BATCH_SIZE, PRETRAINING_EPOCHS = 300, 32, 3
 LETTERS = 100  # pictures of each, of which 15 % validate and 15 % test: no 500 to learn from
 AS_DIGITS = {"size": 28, "channels": 1, "crop": "mass", "polarity": "light_on_dark"}
 # Each method has its own best learning rate; it is chosen once, on validation images, with a seed
