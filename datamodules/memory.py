@@ -1,5 +1,8 @@
 """Data that are in memory already, and datamodules that are none of ours."""
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,15 +155,18 @@ def as_datamodule(data: Any, target: Any = None, **options: Any) -> LightningDat
 
 def _of_frame(frame: Any, target: Any, **options: Any) -> LightningDataModule:
     """Write a DataFrame down and read it as any table: one way of guessing kinds and splits."""
-    import tempfile
-
     from datamodules.tabular.datamodule import Tabular
 
-    folder = tempfile.TemporaryDirectory(prefix="zoo-frame-")
-    path = Path(folder.name) / "frame.csv"
-    frame.to_csv(path, index=False)
-    data = Tabular(path=str(path), target=target, header="first", separator=",", **options)
-    data.in_memory = folder  # type: ignore[attr-defined]  # goes when the datamodule goes
+    folder = Path(tempfile.mkdtemp(prefix="zoo-frame-"))
+    try:
+        frame.to_csv(folder / "frame.csv", index=False)
+        path = str(folder / "frame.csv")
+        data = Tabular(path=path, target=target, header="first", separator=",", **options)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    weakref.finalize(data, shutil.rmtree, folder, ignore_errors=True)
+    data.in_memory = True  # type: ignore[attr-defined]
     return data
 
 

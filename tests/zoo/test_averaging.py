@@ -289,25 +289,35 @@ def test_signals_cost_nothing(tmp_path: Path, signals: list[int], hook: str) -> 
 @pytest.mark.parametrize(
     ("hook", "step", "kept"),
     [
-        ("on_train_batch_start", 7, 6),
+        ("on_train_batch_start", 7, 7),
         ("on_before_backward", 7, 6),
         ("on_after_backward", 7, 6),
         ("on_before_optimizer_step", 7, 6),
         ("on_before_zero_grad", 7, 6),
-        ("on_train_batch_end", 7, 6),
-        ("on_train_batch_end", 8, 6),
-        ("on_train_epoch_end", 8, 6),
-        ("on_train_epoch_start", 8, 6),
-        ("on_train_end", 12, 10),
+        ("on_train_batch_end", 7, 7),
+        ("on_train_batch_end", 8, 8),
+        ("on_train_epoch_end", 8, 8),
+        ("on_train_epoch_start", 8, 8),
     ],
 )
-def test_an_exception_elsewhere_leaves_the_last_good_checkpoint(
+def test_an_exception_elsewhere_saves_between_updates(
     tmp_path: Path, hook: str, step: int, kept: int
 ) -> None:
+    """Within an update the checkpoint of before stays."""
     with pytest.raises(Broken):
         run(tmp_path / "cut", raising(hook, lambda t: t.global_step == step, broken))
     assert checkpoint(tmp_path / "cut" / "last.ckpt")["global_step"] == kept
     assert_goes_on(tmp_path)
+
+
+def test_an_exception_after_the_last_update_loses_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Broken):
+        run(tmp_path / "cut", raising("on_train_end", lambda _: True, broken))
+    last = tmp_path / "cut" / "last.ckpt"
+    assert checkpoint(last)["global_step"] == 12
+    found, _ = run(tmp_path / "resumed", go_on_from=last)
+    expected, _ = run(tmp_path / "whole")
+    assert_equal(state(found), state(expected))
 
 
 def test_the_checkpoint_after_the_end_has_the_weights_that_learned(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`zoo.fit`: a run from Python is the run of the command, also on data that are in memory."""
 
+import gc
 import json
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, TensorDataset
 
 import zoo
+from datamodules.memory import as_datamodule
 from zoo.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -92,6 +94,20 @@ def test_data_in_memory(kind: str) -> None:
     assert run.model.class_names == (
         ["ash", "birch", "oak"] if kind == "names" else ["0", "1", "2"]
     )
+
+
+def test_the_file_of_a_dataframe_goes_with_its_data_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = as_datamodule(pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [1.5, 2.5, 3.5]}), "y")
+        assert [file.name for file in tmp_path.glob("zoo-frame-*/*")] == ["frame.csv"]
+        del data
+        gc.collect()
+    assert not list(tmp_path.glob("zoo-frame-*"))
+    assert not [w for w in caught if w.category is ResourceWarning]
 
 
 def test_a_regression_in_memory_is_scaled() -> None:
