@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
         (["--model=--"], "--model has no value"),
         (["--model", "xor_mlp", "--config", "scalar.yaml"], "`init_args:` of `model:`"),
         (["--model", "a" * 300], "model"),
+        (["--weights", "é" * 300], "names no weights"),
         (["--model", "xor_mlp", "--resume", "~nobody_of_that_name/run"], "home of a user"),
         (["--model", "xor_mlp", "--resume", "elsewhere"], "no folder of a run"),
         (["--model", "xor_mlp", "--resume"], "no unfinished run of xor_mlp"),
