@@ -1,5 +1,6 @@
 """Data that are in memory already, and datamodules that are none of ours."""
 
+import json
 import shutil
 import tempfile
 import weakref
@@ -35,12 +36,16 @@ class InMemory(TensorDataModule):
         seed: Seed of the splits.
         shuffle: Draw a new order of the training examples every epoch.
 
+    Attributes:
+        in_memory: The arguments that `as_datamodule` made it with: a run that goes on, whose data
+            are brought again, takes them up.
+
     Raises:
         UserError: If inputs and targets are not as many, or hold something else than numbers.
     """
 
     origin = "real"
-    in_memory = True
+    in_memory: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole
 
     def __init__(
         self,
@@ -144,13 +149,16 @@ def as_datamodule(data: Any, target: Any = None, **options: Any) -> LightningDat
             raise UserError("A DataFrame needs target=COLUMN: what is to be predicted?")
         return _of_frame(data, target, **options)
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        return InMemory(*data, **options)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return InMemory.of(data, **options)
-    raise UserError(
-        f"data= takes a name, a file, a DataFrame, a pair (x, y), a Dataset or a "
-        f"LightningDataModule, not a {type(data).__name__}."
-    )
+        made = InMemory(*data, **options)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        made = InMemory.of(data, **options)
+    else:
+        raise UserError(
+            f"data= takes a name, a file, a DataFrame, a pair (x, y), a Dataset or a "
+            f"LightningDataModule, not a {type(data).__name__}."
+        )
+    made.in_memory = _plain(options)
+    return made
 
 
 def _of_frame(frame: Any, target: Any, **options: Any) -> LightningDataModule:
@@ -166,8 +174,12 @@ def _of_frame(frame: Any, target: Any, **options: Any) -> LightningDataModule:
         shutil.rmtree(folder)
         raise
     weakref.finalize(data, shutil.rmtree, folder, ignore_errors=True)
-    data.in_memory = True  # type: ignore[attr-defined]
+    data.in_memory = _plain({"target": target, **options})  # type: ignore[attr-defined]
     return data
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(options, default=str))
 
 
 def spec_of(data: LightningDataModule) -> DataSpec:

@@ -136,7 +136,12 @@ def prepare(
     if data is not None and not named:
         own = () if isinstance(data, LightningDataModule) else settings
         options = {key: settings.pop(key) for key in tuple(own) if key.startswith("data.")}
-        options = {key.removeprefix("data."): _value(value) for key, value in options.items()}
+        options = {key.removeprefix("data."): value for key, value in options.items()}
+        if resume and not isinstance(data, LightningDataModule):
+            options = recipe.data.get("init_args", {}) | options
+            of_run = options.pop("target", None)
+            target = of_run if target is None else target
+        options = {key: _value(value) for key, value in options.items()}
         if is_frame and recipe.data["class_path"] == DATAMODULES["csv"]:
             reading = recipe.data["init_args"].items()
             options = {k: v for k, v in reading if k in READING} | options

@@ -314,7 +314,7 @@ class Training:
         if not self.settings.with_data:  # an object: who repeats the run must bring it
             kind = InMemory if hasattr(self.data, "in_memory") else type(self.data)
             path = f"{kind.__module__}.{kind.__qualname__}"
-            recipe["data"] = {"class_path": path, "init_args": {}}
+            recipe["data"] = {"class_path": path, "init_args": getattr(self.data, "in_memory", {})}
         elif "source" in recipe["data"]["init_args"]:
             recipe["data"]["init_args"]["source"] = self.origin
         return recipe

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 FEW: dict[str, Any] = {
     "trainer.max_epochs": 2,
     "trainer.limit_train_batches": 5,
+    "data.batch_size": 32,  # ten batches: an epoch ends before its data do
     "trainer.limit_val_batches": 1,
     "trainer.logger": False,
     "trainer.accelerator": "cpu",
@@ -31,7 +32,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "validations within the epochs": {"trainer.val_check_interval": 2},
     "no validation": {"trainer.limit_val_batches": 0},
     "an average": {"learning.averaging": 0.5, "trainer.val_check_interval": 2},
-    "accumulated gradients": {"trainer.accumulate_grad_batches": 2},
+    "accumulated gradients": {
+        "trainer.accumulate_grad_batches": 2,
+        "trainer.limit_train_batches": 9,  # as many updates as the others have
+    },
     "a schedule that watches the validation": {
         "lr_scheduler": "ReduceLROnPlateau",
         "lr_scheduler.monitor": "loss/val",

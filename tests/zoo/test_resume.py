@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from stopped import outcome, pictures, step_of
@@ -149,6 +150,18 @@ def test_a_run_is_stopped_twice_within_one_epoch(tmp_path: Path, snapshots: list
     assert step_of(snapshots[0] / CHECKPOINTS / LAST) == 8
     zoo.fit(data=pictures(), resume=snapshots[0], inspect="none")
     assert outcome(snapshots[0]) == outcome(whole.folder)
+
+
+def test_data_that_are_brought_again_are_read_as_they_were(
+    tmp_path: Path, snapshots: list[Path]
+) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=list("abc"))
+    frame["y"] = frame.a + frame.b > frame.c
+    made = {"model": "tabular_net", "data": frame, "target": "y"}
+    options = {"data.batch_size": 16, "data.val_size": 0.3}
+    whole = run(tmp_path / "whole", checkpoint_every="1", settings=options, **made)
+    zoo.fit(data=frame, resume=snapshots[2], inspect="none")
+    assert outcome(snapshots[2]) == outcome(whole.folder)
 
 
 def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
