@@ -31,12 +31,12 @@ def settle(trainer: Trainer) -> Place:
     if batches.current.completed == done:  # a batch that was only fetched is fetched again
         batches.is_last_batch = done == trainer.num_training_batches
         batches.total.ready, batches.current.ready = batches.total.processed, done
+    if epochs.current.ready > epochs.current.started:  # the loader has begun the next one
+        return Place.BETWEEN_EPOCHS
     if isinstance(loader := trainer.train_dataloader, TensorBatches):
         loader.go_back_to(done)
-    if epochs.current.ready > epochs.current.started:
-        return Place.BETWEEN_EPOCHS
     if epochs.current.started > epochs.current.processed:
-        if loop.epoch_loop._should_accumulate():
+        if accumulates(trainer):
             return Place.WITHIN_UPDATE
         if validation_follows(trainer):
             for counts in (batches.total, batches.current):
@@ -54,15 +54,36 @@ def settle(trainer: Trainer) -> Place:
     return Place.BETWEEN_EPOCHS
 
 
+def accumulates(trainer: Trainer) -> bool:
+    """Return whether this batch's gradients wait for those of more batches before they move."""
+    complete = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return not complete and (
+        trainer.strategy.handles_gradient_accumulation or not epoch_ends(trainer)
+    )
+
+
 def validation_follows(trainer: Trainer) -> bool:
-    """Return whether there is a validation before the next batch."""
+    """Return whether there is a validation before the next batch.
+
+    One that comes by the clock (`--trainer.val_check_interval 00:15:00`) nobody can foretell.
+    """
+    epochs, every = trainer.check_val_every_n_epoch, trainer.val_check_batch
     loop: Any = trainer.fit_loop
-    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+    if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
+        return False
+    enough = loop.epoch_progress.current.processed >= (trainer.min_epochs or 0)
+    if trainer.should_stop and enough and trainer.global_step >= (trainer.min_steps or 0):
+        return True
+    if every is None:
+        return False
+    if every == float("inf"):  # data that do not tell how many they are
+        return epoch_ends(trainer)
+    return ((loop.batch_idx if epochs else loop.total_batch_idx) + 1) % every == 0
 
 
 def epoch_ends(trainer: Trainer) -> bool:
     """Return whether there is no next batch in this epoch."""
-    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+    return trainer.is_last_batch or trainer.fit_loop.batch_idx + 1 == trainer.num_training_batches
 
 
 def repeat_validation(trainer: Trainer) -> None:

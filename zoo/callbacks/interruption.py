@@ -17,6 +17,7 @@ from datamodules.files import NotWrittenError
 from zoo.callbacks.finite import all_finite
 from zoo.callbacks.going_on import (
     Place,
+    accumulates,
     epoch_ends,
     repeat_validation,
     settle,
@@ -99,7 +100,7 @@ class KeepLast(Checkpoint):
         """Save or stop here if that is due, and if nothing that belongs to this update follows."""
         steps = trainer.global_step - self.saved_step
         due = self._agree(trainer, self.interval.is_over(steps, time.monotonic() - self._saved_at))
-        if not (self._agreed or due) or trainer.fit_loop.epoch_loop._should_accumulate():
+        if not (self._agreed or due) or accumulates(trainer):
             return
         follows = validation_follows(trainer) or epoch_ends(trainer)
         # One more update at most: an epoch of one batch has something following every one.
