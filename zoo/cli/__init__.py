@@ -91,6 +91,21 @@ def _end(error: Interrupted) -> None:
 class CommandParser(argparse.ArgumentParser):
     """A parser of a command's options that complains in one sentence."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Leave the options of another parser to it.
+
+        argparse takes one that it does not know for a value if a space is in it: the
+        `--trainer.default_root_dir=my runs` after `--resume` for the run's folder.
+        """
+        args = list(sys.argv[1:] if args is None else args)
+        for i, argument in enumerate(args):
+            option, equals, value = argument.partition("=")
+            unknown_here = option not in self._option_string_actions and not self.allow_abbrev
+            if equals and option.startswith("--") and unknown_here:
+                args[i] = option + equals + value.replace(" ", "\0")
+        chosen, rest = super().parse_known_args(args, namespace)
+        return chosen, [argument.replace("\0", " ") for argument in rest]
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.
 

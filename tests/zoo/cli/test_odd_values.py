@@ -23,6 +23,10 @@ ROOT = Path(__file__).parents[3]
         (["--model", "xor_mlp", "--resume", "~nobody_of_that_name/run"], "home of a user"),
         (["--model", "xor_mlp", "--resume", "elsewhere"], "no folder of a run"),
         (["--model", "xor_mlp", "--resume"], "no unfinished run of xor_mlp"),
+        (
+            ["--model", "xor_mlp", "--resume", "--trainer.default_root_dir=my runs"],
+            "no unfinished run of xor_mlp in 'my runs'",
+        ),
         (["--resume"], "--model NAME"),
         (["--resume", "runs", "--data", "mnist"], "--data does not go with --resume"),
         (["--model", "xor_mlp", "--checkpoint_every", "often"], "30s, 5min"),
