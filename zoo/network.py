@@ -1,5 +1,6 @@
 """Network: what every network of the zoo is, before it is asked to learn anything."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -38,6 +39,10 @@ class Network(LightningModule):
         super().__init__()
         spec = DataSpec.of(spec)
         self.save_hyperparameters()
+        for name, value in self.hparams.items():
+            # torch refuses a dropout of nan only when it is to drop something.
+            if isinstance(value, float) and math.isnan(value):
+                raise UserError(f"{name} takes a number, not nan.")
         self.preprocess = preprocessing.build(spec.preprocessing, spec.input_shape)
         target = spec.preprocessing.get("target") or {}
         self.register_buffer("target_mean", as_buffer(target.get("mean")))

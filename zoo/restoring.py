@@ -91,10 +91,6 @@ def _problem_of_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> str
     if problem := misfit(state.get("state"), dict[Any, dict[str, Any]], "the optimizer's state"):
         return problem
     fresh = optimizer.state_dict()
-    if [len(g.get("params", ())) for g in groups] != [
-        len(g["params"]) for g in fresh["param_groups"]
-    ]:
-        return "its parameters are grouped otherwise"
     if problem := unlike(groups, fresh["param_groups"], "param_groups"):
         return problem
     if not state["state"]:

@@ -231,6 +231,7 @@ WRONG: list[tuple[str, Any]] = [
     ("optimizer_states.0.param_groups.0.lr", "fast"),
     ("optimizer_states.0.param_groups.0.betas", [0.9]),
     ("optimizer_states.0.param_groups.0.params", [0]),
+    ("optimizer_states.0.param_groups.0.params", True),
     ("lr_schedulers.0.num_bad_epochs", "none"),
     ("lr_schedulers.0", []),
     ("train_sums", [1.0]),

@@ -58,6 +58,7 @@ def recipe(network: str) -> str:
         (["--model", "fashion_ffnn", "--model.num_hidden", "-1"], "--model.num_hidden"),
         (["--model", "fashion_ffnn", "--model.dropout", "1.5"], "dropout"),
         (["--model", "fashion_ffnn", "--model.dropout", "-0.5"], "dropout"),
+        (["--model", "fashion_ffnn", "--model.output_dropout", ".nan"], "output_dropout"),
         (["--model", "fashion_ffnn", "--model.activation", "rleu"], "relu"),
         (["--model", "fashion_ffnn", "--learning.loss", "mes"], "mse"),
         (["--model", "fashion_ffnn", "--data.batch_size", "0"], "--data.batch_size"),
