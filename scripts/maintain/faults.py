@@ -42,12 +42,13 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--stride", type=int, default=1, help="try every so manieth n only")
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--stopped", action="store_true", help="the second round only")
     chosen = parser.parse_args(argv)
     if "LD_PRELOAD" not in os.environ:
         sys.exit(_again_with_faults(argv))
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        wrong = check(Path(name), chosen.first, chosen.stride)
+        wrong = check(Path(name), chosen.first, chosen.stride, chosen.stopped)
     sys.exit(bool(wrong))
 
 
@@ -62,7 +63,7 @@ def _again_with_faults(argv: list[str]) -> int:
         return subprocess.run([sys.executable, __file__, *argv], env=environment).returncode
 
 
-def check(root: Path, first: int, stride: int) -> int:
+def check(root: Path, first: int, stride: int, only_stopped: bool) -> int:
     """Go through all n of all modes, from nothing and from a run that was stopped.
 
     Returns:
@@ -88,7 +89,8 @@ def check(root: Path, first: int, stride: int) -> int:
     shutil.copytree("runs", "runs_stopped")
     wrong = 0
     resume = ("fit", "--resume", str(RUN))
-    for begun, argv in (("runs_before", FIT), ("runs_stopped", resume)):
+    rounds = (("runs_before", FIT), ("runs_stopped", resume))
+    for begun, argv in rounds[only_stopped:]:
         for title, mode in MODES.items():
             started, tried, here, resumable = time.monotonic(), 0, 0, begun == "runs_stopped"
             for n in range(first, 100_000, stride):

@@ -4,8 +4,8 @@
 
 Everything that ends otherwise is a bug: an exception that is no UserError, more than 10 seconds,
 more than 1 GB above what the imports take. Cases run in forks of a process that has imported
-everything, 500 in each; `--only KIND --seed N` repeats one. Seconds are of the processor, but for
-what waits for ever: other programs may be running.
+everything, 500 in each; `--only KIND --seed N` repeats one, `--first N` begins with case N. Seconds
+are of the processor, but for what waits for ever: other programs may be running.
 """
 
 import argparse
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--trainings", type=int, default=1_000)
+    parser.add_argument("--first", type=int, default=0, help="where the cases begin")
     parser.add_argument("--only", help="one kind")
     parser.add_argument("--seed", type=int, help="one case")
     chosen = parser.parse_args(argv)
@@ -59,18 +60,18 @@ def main(argv: list[str]) -> None:
                 target(Random(chosen.seed))
                 continue
             count = chosen.trainings if kind == "trainings" else chosen.count
-            failed += fuzz(kind, target, count, Path(name))
+            failed += fuzz(kind, target, range(chosen.first, chosen.first + count), Path(name))
     sys.exit(failed > 0)
 
 
-def fuzz(kind: str, target: Target, count: int, folder: Path) -> int:
-    """Run so many cases of a kind; print what went wrong, and return how often."""
-    started, next_case = time.monotonic(), 0
+def fuzz(kind: str, target: Target, cases: range, folder: Path) -> int:
+    """Run these cases of a kind; print what went wrong, and return how often."""
+    started, next_case = time.monotonic(), cases.start
     ends: collections.Counter[str] = collections.Counter()
     seen: set[str] = set()
     log = folder / "log"
-    while next_case < count:
-        last = min(count, next_case + CASES_PER_FORK)
+    while next_case < cases.stop:
+        last = min(cases.stop, next_case + CASES_PER_FORK)
         log.unlink(missing_ok=True)
         status, out = forked(
             lambda first=next_case, last=last: _cases(target, first, last, log),
@@ -89,8 +90,8 @@ def fuzz(kind: str, target: Target, count: int, folder: Path) -> int:
             ends["dies"] += 1
             next_case += 1
     told = ", ".join(f"{number:,} {end}" for end, number in ends.most_common())
-    print(f"{kind}: {count:,}: {told} ({time.monotonic() - started:.0f} s)", flush=True)
-    return count - ends["works"] - ends["one error"]
+    print(f"{kind}: {len(cases):,}: {told} ({time.monotonic() - started:.0f} s)", flush=True)
+    return len(cases) - ends["works"] - ends["one error"]
 
 
 def _cases(target: Target, first: int, last: int, log: Path) -> None:
