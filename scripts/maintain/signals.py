@@ -4,7 +4,8 @@
 
 A training that is stopped must end with the signal's status within the time allowed, leave no
 process behind and a checkpoint that `--resume` goes on from, to the weights of a training that was
-not stopped. Every second one gets the signal twice.
+not stopped. Every second one gets the signal twice. With `--undisturbed` none gets a signal: each
+must end by itself with status 0, leave no process behind and have the weights of the first.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--undisturbed", action="store_true")
     chosen = parser.parse_args(argv)
     for number in STOPPING:  # a shell lets what it starts in the background ignore some
         signal.signal(number, signal.default_int_handler)
@@ -49,17 +51,18 @@ def main(argv: list[str]) -> None:
         start(root / "whole", *RUN, *several).wait()
         expected = weights_of(root / "whole")
         for n in range(chosen.times):
-            names = ("SIGINT", "SIGTERM", "SIGHUP")
-            number = getattr(signal, names[n % 3], signal.SIGTERM)
-            outcome = stop(root / str(n), (*RUN, *several), number, rng, twice=n % 2 == 1)
-            if not outcome:
-                left = start(root / str(n), *RUN[:2], "--resume", "--inspect", "none")
-                if left.wait() or weights_of(root / str(n)) != expected:
-                    outcome = "goes on to other weights"
+            folder, number = root / str(n), 0
+            if not chosen.undisturbed:
+                number = getattr(signal, ("SIGINT", "SIGTERM", "SIGHUP")[n % 3], signal.SIGTERM)
+            outcome = stop(folder, (*RUN, *several), number, rng, twice=n % 2 == 1)
+            if number and not outcome:
+                left = start(folder, *RUN[:2], "--resume", "--inspect", "none")
+                outcome = "does not go on" if left.wait() else ""
+            if not outcome and weights_of(folder) != expected:
+                outcome = "ends with other weights"
             good += not outcome
-            print(
-                f"{n + 1:3} {signal.Signals(number).name:8} {outcome or 'as expected'}", flush=True
-            )
+            sent = signal.Signals(number).name if number else "nothing"
+            print(f"{n + 1:3} {sent:8} {outcome or 'as expected'}", flush=True)
     print(f"{good} of {chosen.times} on {chosen.processes} process(es)")
     sys.exit(good < chosen.times)
 
@@ -79,22 +82,23 @@ def start(folder: Path, *argv: str) -> subprocess.Popen[str]:
 
 
 def stop(folder: Path, argv: tuple[str, ...], number: int, rng: random.Random, twice: bool) -> str:
-    """Stop a training in its second epoch or later; return what went wrong."""
+    """Stop a training in its second epoch or later, or let it end; return what went wrong."""
     process = start(folder, *argv)
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
-    time.sleep(rng.uniform(0, 0.3))
-    process.send_signal(number)
-    if twice:
-        time.sleep(rng.uniform(0, 0.2))
+    if number:
+        time.sleep(rng.uniform(0, 0.3))
         process.send_signal(number)
+        if twice:
+            time.sleep(rng.uniform(0, 0.2))
+            process.send_signal(number)
     try:
         process.communicate(timeout=ALLOWED)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return "hangs"
-    if process.returncode != 128 + number:
+    if process.returncode != (128 + number if number else 0):
         return f"status {process.returncode}: {(folder / 'errors.txt').read_text()[-300:]}"
     return "" if list(folder.rglob("last.ckpt")) else "no checkpoint"
 

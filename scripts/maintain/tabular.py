@@ -2,18 +2,24 @@
 
 `speed` writes a CSV of 17 mixed columns, reads it, reads its cache, and compares an epoch of
 batches out of the memory map with one out of memory. `scale` trains `tabular_net` on a made census
-of so many rows, and HistGradientBoosting after it. How good networks on tables are:
-`compare_tables.py`.
+of so many rows, and HistGradientBoosting after it. `processes` trains `tabular_mlp` for an epoch on
+a mapped table by one process and by two, and shows whether they share it. How good networks on
+tables are: `compare_tables.py`.
 """
 
 import argparse
 import contextlib
 import io
+import os
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +27,30 @@ import pandas as pd
 import torch
 
 import zoo
-from comparison_tables import incomes
+from comparison_tables import friedman, incomes
 from datamodules import Tabular, TensorBatches
 from datamodules.tabular import rows as mapped_rows
 from zoo.cli import run_main
 from zoo.console import quiet
 
+# Rss counts a page that two processes share twice, Pss once; Anonymous is what was copied.
+KINDS = ("Rss", "Pss", "Anonymous")
+
 
 def main(argv: list[str]) -> None:
-    """Run `speed` or `scale`."""
+    """Run `speed`, `scale` or `processes`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("speed").add_argument("--rows", type=int, default=1_600_000)
     commands.add_parser("scale").add_argument("--rows", type=int, default=10_000)
+    commands.add_parser("processes").add_argument("--rows", type=int, default=100_000)
     chosen = parser.parse_args(argv)
     quiet()
     with tempfile.TemporaryDirectory() as folder:
-        print_of = {"speed": print_speed, "scale": print_scale}[chosen.command]
-        print_of(chosen.rows, Path(folder))
+        print_of = {"speed": print_speed, "scale": print_scale, "processes": print_processes}
+        print_of[chosen.command](chosen.rows, Path(folder))
 
 
 def mixed_table(rows: int) -> pd.DataFrame:
@@ -101,14 +111,20 @@ def epoch_seconds(batches: TensorBatches, repeats: int = 5) -> float:
     return min(times)
 
 
-def print_speed(rows: int, folder: Path) -> None:
-    """Measure reading, the cache and the batches of a table, and print seconds and memory."""
-    path, block_rows = folder / "table.csv", min(rows, 200_000)
-    mixed_table(block_rows).to_csv(path, index=False)
+def write_blocks(make: Callable[[int], pd.DataFrame], rows: int, path: Path) -> Path:
+    """Write a CSV file of at most 200,000 different rows, over and over; return its path."""
+    block_rows = min(rows, 200_000)
+    make(block_rows).to_csv(path, index=False)
     block = path.read_bytes().partition(b"\n")[2]
     with path.open("ab") as file:
         for _ in range(rows // block_rows - 1):
             file.write(block)
+    return path
+
+
+def print_speed(rows: int, folder: Path) -> None:
+    """Measure reading, the cache and the batches of a table, and print seconds and memory."""
+    path = write_blocks(mixed_table, rows, folder / "table.csv")
     print(f"file                {path.stat().st_size / 1e6:.0f} MB")
     memory = Memory()
     for title in ("first reading", "from the cache"):
@@ -166,6 +182,64 @@ def print_scale(rows: int, folder: Path) -> None:
     score = roc_auc_score(y.iloc[split["test"]], chances)
     seconds = time.process_time() - began
     print(f"{'':9}       HistGradientBoosting  {seconds:7.1f} s  {'':9}  AUROC {score:.4f}")
+
+
+def print_processes(rows: int, folder: Path) -> None:
+    """Train for an epoch by one process and by two, which read the same batches out of one map."""
+    path = write_blocks(lambda count: friedman(count)[0].round(4), rows, folder / "table.csv")
+    cache = {"cache": "yes", "cache_dir": str(folder / "cache")}
+    Tabular(str(path), "target", **cache).setup()
+    (numbers,) = (folder / "cache").rglob("rows*")
+    print(f"{rows:,} rows, {numbers.stat().st_size / 1e6:.0f} MB of them mapped")
+    argv = [sys.executable, str(Path(__file__).parents[1] / "fit.py"), "--model", "tabular_mlp"]
+    argv += ["--data.path", str(path), "--data.target", "target", "--trainer.max_epochs", "1"]
+    argv += [f"--data.{name}={value}" for name, value in cache.items()]
+    argv += ["--inspect", "none", "--trainer.accelerator", "cpu"]
+    for count in (1, 2):
+        several = ["--data.batch_size", str(1024 // count), "--trainer.devices", str(count)]
+        several += ["--trainer.strategy", "ddp"] if count > 1 else []
+        began, busy, samples = time.perf_counter(), processor_seconds(), []
+        with subprocess.Popen(
+            argv + several, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            while process.poll() is None:
+                samples.append(held(process.pid, numbers))
+                time.sleep(0.1)
+            out = process.stdout.read()
+        seconds, busy = time.perf_counter() - began, processor_seconds() - busy
+        # Processes are read one after the other: what one maps meanwhile is in no other's share.
+        of_map = max(samples, key=lambda m: (m["Rss of the map"], -m["Pss of the map"]))
+        memory = max(sample["Pss"] for sample in samples)
+        print(
+            f"{count} process(es)  {seconds:.1f} s, of processors {busy:.1f}, of it training "
+            f"{re.search('time +(.+? s)', out)[1]}  {memory / 1e3:.0f} MB; of the map "
+            + ", ".join(f"{name} {of_map[f'{name} of the map'] / 1e3:.0f}" for name in KINDS)
+        )
+
+
+def processor_seconds() -> float:
+    """Return the processor time of processes that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def held(session: int, numbers: Path) -> dict[str, int]:
+    """Return the kB that a session's processes hold now, and of them those of a mapped file."""
+    found = Counter()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(process.name)) != session:
+                continue
+            mapped = ""
+            for line in (process / "smaps").read_text().splitlines():
+                name, _, rest = line.partition(":")
+                if "-" in name:
+                    mapped = " of the map" if line.endswith(str(numbers)) else ""
+                elif name in KINDS:
+                    found[name] += int(rest.split()[0])
+                    if mapped:
+                        found[name + mapped] += int(rest.split()[0])
+    return found
 
 
 if __name__ == "__main__":

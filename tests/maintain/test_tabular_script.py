@@ -19,3 +19,10 @@ def test_scale_trains_beside_boosted_trees(run_process: Callable) -> None:
     assert result.status == 0, result.err
     assert re.search(r"300 rows  tabular_net .* AUROC 0\.\d{4}  \d+ epochs", result.out)
     assert re.search(r"HistGradientBoosting .* AUROC 0\.\d{4}", result.out)
+
+
+def test_two_processes_share_a_mapped_table(run_process: Callable) -> None:
+    result = run_process(tabular.__file__, "processes", "--rows", 3000)
+    assert result.status == 0, result.err
+    assert "1 process(es) " in result.out
+    assert re.search(r"2 process\(es\) .* MB; of the map Rss \d+, .*Anonymous 0", result.out)
