@@ -74,7 +74,7 @@ def parse_request(argv: list[str]) -> Request | None:
     parser.add_argument("--trust", action=Trust)
     parser.add_argument("--resume", nargs="?", const=True)
     parser.add_argument("--checkpoint_every", default="5min")
-    parser.add_argument("--name", default="")
+    parser.add_argument("--name")
     parser.add_argument("--overfit", type=int)
     for flag in ("--list", "--print_config", "--pretrained", "--open", "--lr_find"):
         parser.add_argument(flag, action="store_true")
@@ -137,7 +137,7 @@ def parse_request(argv: list[str]) -> Request | None:
         open=chosen.open,
         checkpoint_every=chosen.checkpoint_every,
         resume=resume,
-        name=checked_name(chosen.name, "the run") if chosen.name else "",
+        name="" if chosen.name is None else checked_name(chosen.name, "the run"),
         lr_find=chosen.lr_find,
         overfit=chosen.overfit or 0,
     )

@@ -156,7 +156,7 @@ def make_plan(
     }
     recipe = settings.recipe.name
     digest = hashlib.sha256(json.dumps(request).encode()).hexdigest()[:6]
-    own_name = checked_name(name, "the sweep") if name else f"{recipe}-{digest}"
+    own_name = f"{recipe}-{digest}" if name is None else checked_name(name, "the sweep")
     folder = Path(settings.config.trainer.default_root_dir or "runs") / "sweeps" / own_name
     return Plan(
         prepare=prepare,

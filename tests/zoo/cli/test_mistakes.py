@@ -51,6 +51,7 @@ def recipe(network: str) -> str:
         (["--model", "fashion_ffnn", "--modle.hidden_dim", "3"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "extra"], "extra"),
         (["--model", "fashion_ffnn", "--lr", "abc"], "--optimizer.lr takes float, not abc"),
+        (["--model", "fashion_ffnn", "--name", ""], "cannot be ''"),
         (["--modle", "fashion_ffnn"], "Did you mean --model"),
         (["--model", "fashion_ffnn", "--model.hidden_dim", "abc"], "--model.hidden_dim"),
         (["--model", "fashion_ffnn", "--model.hidden_dim", "-3"], "--model.hidden_dim"),

@@ -224,6 +224,7 @@ def test_folds_of_sentences_tables_and_pictures(tmp_path: Path) -> None:
         (("--jobs", 0), "--jobs must be at least 1"),
         (("--trainer.devices", 2), "--jobs"),
         (("--search", "gird"), "grid"),
+        (("--name", ""), "cannot be ''"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(
