@@ -138,8 +138,8 @@ def chromium(width: int = 1400, height: int = 900) -> Iterator[Browser]:
     """Start a Chromium with an empty page, and end it.
 
     Args:
-        width: Of the window, in pixels.
-        height: Of the window, in pixels.
+        width: Of the page, in pixels.
+        height: Of the page, in pixels.
 
     Raises:
         UserError: If it is not installed.
@@ -162,12 +162,16 @@ def chromium(width: int = 1400, height: int = 900) -> Iterator[Browser]:
                 if (found := re.search(r"started successfully on port (\d+)", line))
             )
             server = f"http://127.0.0.1:{port}/session"
-            flags = [*FLAGS, f"--user-data-dir={Path(profile)}", f"--window-size={width},{height}"]
+            flags = [*FLAGS, f"--user-data-dir={Path(profile)}"]
             options = {"binary": shutil.which("chromium"), "args": flags}
             logs = {"performance": "ALL"}
             match = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
             wanted = {"capabilities": {"alwaysMatch": match}}
             session = f"{server}/{_post(server, wanted)['sessionId']}"
+            # No window is narrower than 500 pixels, whatever --window-size says; a page can be.
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            override = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+            _post(f"{session}/goog/cdp/execute", override)
             try:
                 yield Browser(session)
             finally:

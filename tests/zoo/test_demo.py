@@ -94,10 +94,11 @@ def best(model: zoo.ZooModule, x: torch.Tensor) -> str:
 
 @pytest.mark.browser
 @needs_chromium
-@pytest.mark.parametrize("width", [1200, 420])
+@pytest.mark.parametrize("width", [1200, 400])
 def test_a_stroke_and_an_uploaded_file_are_answered(tmp_path: Path, width: int) -> None:
     with page_of("conv_net.tuned", width) as page:
         page.wait_for("Draw", "Or upload")
+        assert page.run("return window.innerWidth") == width
         page.run("window.scrollTo(0, 0)")
         time.sleep(1)
         page.stroke("#pad canvas", (0, -90), (0, 0), (0, 90))
