@@ -212,8 +212,8 @@ def print_processes(rows: int, folder: Path) -> None:
         memory = max(sample["Pss"] for sample in samples)
         print(
             f"{count} process(es)  {seconds:.1f} s, of processors {busy:.1f}, of it training "
-            f"{re.search('time +(.+? s)', out)[1]}  {memory / 1e3:.0f} MB; of the map "
-            + ", ".join(f"{name} {of_map[f'{name} of the map'] / 1e3:.0f}" for name in KINDS)
+            f"{re.search('time +(.+? s)', out)[1]}  {memory:.0f} MB; of the map "
+            + ", ".join(f"{name} {of_map[f'{name} of the map']:.0f}" for name in KINDS)
         )
 
 
@@ -223,9 +223,9 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def held(session: int, numbers: Path) -> dict[str, int]:
-    """Return the kB that a session's processes hold now, and of them those of a mapped file."""
-    found = Counter()
+def held(session: int, numbers: Path) -> dict[str, float]:
+    """Return the MB that a session's processes hold now, and of them those of a mapped file."""
+    found: Counter[str] = Counter()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             if os.getsid(int(process.name)) != session:
@@ -236,9 +236,10 @@ def held(session: int, numbers: Path) -> dict[str, int]:
                 if "-" in name:
                     mapped = " of the map" if line.endswith(str(numbers)) else ""
                 elif name in KINDS:
-                    found[name] += int(rest.split()[0])
+                    megabytes = int(rest.split()[0]) * 1024 / 1e6
+                    found[name] += megabytes
                     if mapped:
-                        found[name + mapped] += int(rest.split()[0])
+                        found[name + mapped] += megabytes
     return found
 
 
