@@ -28,7 +28,7 @@ import gradio as gr
 #: More numbers than this make no form.
 MOST_NUMBERS = 64
 MISSING = "(missing)"
-WHY = "What the answer rests on"
+WHY = "What it rests on"  # on a phone a longer label covers the picture
 # The pad comes with no tool in hand.
 TAKE_BRUSH = """() => {
   const timer = setInterval(() => {

@@ -19,14 +19,14 @@ from zoo.cli import run_main
 from zoo.cli.tensorboard import TensorBoard
 from zoo.errors import UserError
 
-# Name of the picture: the page, what it shows when it is ready, and the window's size.
+# Name of the picture: the page, what it shows when it is ready, and the page's size.
 PICTURES = {
     "tensorboard_images": (
         "images&tagFilter=confusion/counts|gallery",
         ("tag: gallery/most_confidently_wrong", "tag: confusion/counts"),
-        (1840, 1000),
+        (1840, 860),
     ),
-    "tensorboard_projector": ("projector", ("Points: 1000",), (1280, 900)),
+    "tensorboard_projector": ("projector", ("Points: 1000",), (1280, 760)),
 }
 ROOT = Path(__file__).parents[2]
 COLOURS = 256
@@ -63,7 +63,7 @@ def demo(path: Path) -> None:
     command = [sys.executable, ROOT / "scripts/demo.py", "--weights", "conv_net.tuned"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        with chromium(1200, 960) as browser:
+        with chromium(1200, 820) as browser:
             browser.open(server.stdout.readline().split()[0])
             browser.wait_for("Draw", "Probabilities")
             time.sleep(2)
