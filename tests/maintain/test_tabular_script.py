@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+import pytest
+
 import tabular
 
 
@@ -21,6 +23,7 @@ def test_scale_trains_beside_boosted_trees(run_process: Callable) -> None:
     assert re.search(r"HistGradientBoosting .* AUROC 0\.\d{4}", result.out)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_mapped_table(run_process: Callable) -> None:
     result = run_process(tabular.__file__, "processes", "--rows", 3000)
     assert result.status == 0, result.err
