@@ -42,9 +42,12 @@ DAMAGED = (
     *(OSError, EOFError, LookupError, AttributeError, RuntimeError, TypeError, ValueError),
     *(AssertionError, OverflowError, MemoryError, zipfile.BadZipFile),
 )
+#: Where the weights that learn are if `state_dict` holds their average.
+CURRENT = "current_model_state"
 # What Lightning goes on with, and of which kind it must be.
 KINDS = {
     "state_dict": dict,
+    CURRENT: dict,
     "loops": dict,
     "callbacks": dict,
     "optimizer_states": list,
@@ -84,7 +87,7 @@ def _check_kinds(content: Any) -> None:
             continue
         if not isinstance(content[key], kind):
             raise TypeError(f"{key} is of another kind")
-    for name, value in content["state_dict"].items():
+    for name, value in (*content["state_dict"].items(), *content.get(CURRENT, {}).items()):
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise TypeError("its weights have no names, or are no numbers")
         if value.device.type != "cpu" or value.layout != torch.strided:

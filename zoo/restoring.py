@@ -31,8 +31,9 @@ def check_before(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     found = checkpoint["loops"].get("fit_loop", {})
     problem = misfit(found, dict[str, dict[str, Any]], "fit_loop")
     for key, fresh in loops.items():
-        if not problem and not key.endswith("state_dict"):  # those are of the loaders
-            problem = unlike(found.get(key), fresh, key)
+        if not problem:
+            own = key.endswith("state_dict")  # other versions of Lightning have others in it
+            problem = unlike(found.get(key, {}), fresh, key, partly=own)
     if not problem and "combined_loader" in (found.get("state_dict") or {}):
         problem = misfit(found["state_dict"]["combined_loader"], list[Any], "combined_loader")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

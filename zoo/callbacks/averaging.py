@@ -12,12 +12,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
 from zoo.building import describe_mismatch
+from zoo.checkpoints import CURRENT
 from zoo.errors import UserError
 from zoo.restoring import refuse, unlike
 
 # Keys of a checkpoint, as Lightning's own averaging calls them. Its `state_dict` is the average, so
 # that whatever reads a checkpoint reads the weights that were validated.
-CURRENT, STATE = "current_model_state", "averaging_state"
+STATE = "averaging_state"
 
 
 class ExponentialMovingAverage(Callback):
