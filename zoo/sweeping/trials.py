@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.cards import read_card
 from zoo.checkpoints import last_checkpoint
@@ -142,7 +143,8 @@ class Prune(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric; raise TrialPruned if the trial is hopeless."""
         value = trainer.callback_metrics.get(self.metric)
-        if value is None or (not trainer.training and not trainer.validating):
+        # A finished training measures its training examples by a validation, too.
+        if value is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self.trial.report(float(value), trainer.global_step)
         if _share_done(trainer) >= PRUNED_FROM and self.trial.should_prune():

@@ -119,8 +119,11 @@ def test_a_hopeless_trial_is_pruned_and_no_other() -> None:
         grid={"optimizer.lr": rates},
         metric="loss/val",
         prune=True,
-        **{**SHORT, "max_epochs": 20, "check_val_every_n_epoch": 1},
+        name="pruned",
+        **{**SHORT, "max_epochs": 20, "check_val_every_n_epoch": 3},
     )
+    told = [len(t.intermediate_values) for t in study_of(Path("runs/sweeps/pruned")).trials]
+    assert sorted(told)[1:] == [6] * 4, "training examples, measured at the end, are told, too"
     pruned = [trial for trial in found.trials if trial["state"] == "pruned"]
     assert [trial["settings"]["optimizer.lr"] for trial in pruned] == ["1e-07"]
     assert [trial["state"] for trial in found.trials].count("done") == 4
