@@ -341,10 +341,10 @@ class ZooModule(Network):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what is frozen, and in a training that goes on the sums of its epoch."""
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_before(checkpoint, self.trainer)
+            self._going_on_from = checkpoint
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None:
-            if self.trainer.state.fn == TrainerFn.FITTING:
-                check_before(checkpoint, self.trainer)
-                self._going_on_from = checkpoint
             sums = checkpoint.get("train_sums")  # of all processes: the first one's from here on
             self._train_sums.go_on_from(sums if self.trainer.is_global_zero else None)

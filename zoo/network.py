@@ -336,7 +336,8 @@ class Network(LightningModule):
             UserError: If it was written with other columns or another vocabulary, whose places
                 mean nothing here.
         """
-        written = checkpoint["hyper_parameters"].get("spec", {}).get("preprocessing")
+        hparams = checkpoint.get("hyper_parameters") or {}
+        written = hparams.get("spec", {}).get("preprocessing")
         own = self.spec.preprocessing
         if written and own["kind"] in ("table", "tokens") and not same_encoding(written, own):
             raise UserError(

@@ -15,6 +15,8 @@ from zoo.errors import UserError
 
 # How far an epoch had come, as the loaders of `datamodules` say it.
 POSITION = dict[str, int] | None
+# What a checkpoint has that a training goes on from, but none of weights alone.
+MORE_THAN_WEIGHTS = ("optimizer_states", "lr_schedulers", "loops", "hyper_parameters")
 
 
 def check_before(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
@@ -27,6 +29,8 @@ def check_before(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     Raises:
         UserError: If one is.
     """
+    missing = [key for key in MORE_THAN_WEIGHTS if key not in checkpoint]
+    refuse(f"it has no {missing[0]}" if missing else "")
     loops = trainer.fit_loop.state_dict()
     found = checkpoint["loops"].get("fit_loop", {})
     problem = misfit(found, dict[str, dict[str, Any]], "fit_loop")
@@ -94,6 +98,8 @@ def _problem_of_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> str
     fresh = optimizer.state_dict()
     if problem := unlike(groups, fresh["param_groups"], "param_groups"):
         return problem
+    if [g["params"] for g in groups] != [g["params"] for g in fresh["param_groups"]]:
+        return "its parameters are grouped otherwise"
     if not state["state"]:
         return ""
     stepped = _after_a_step(optimizer)["state"]

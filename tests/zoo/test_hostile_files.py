@@ -215,6 +215,7 @@ def fit(folder: Path, epochs: int, **options: Any) -> Path:
 
 
 LOOPS = "loops.fit_loop"
+LOST = object()
 WRONG: list[tuple[str, Any]] = [
     (LOOPS, []),
     (f"{LOOPS}.epoch_progress", 3),
@@ -225,6 +226,9 @@ WRONG: list[tuple[str, Any]] = [
     (f"{LOOPS}.epoch_loop#state_dict", None),
     ("current_model_state", []),
     ("current_model_state", {"head.weight": {}}),
+    ("hyper_parameters", LOST),
+    ("lr_schedulers", LOST),
+    ("optimizer_states", LOST),
     ("optimizer_states", [3]),
     ("optimizer_states.0.state", []),
     ("optimizer_states.0.state", {"x": {}}),
@@ -236,6 +240,7 @@ WRONG: list[tuple[str, Any]] = [
     ("optimizer_states.0.param_groups.0.betas", [0.9]),
     ("optimizer_states.0.param_groups.0.params", [0]),
     ("optimizer_states.0.param_groups.0.params", True),
+    ("optimizer_states.0.param_groups.0.params.0", -(2**70)),
     ("lr_schedulers.0.num_bad_epochs", "none"),
     ("lr_schedulers.0", []),
     ("train_sums", [1.0]),
@@ -257,6 +262,8 @@ def test_a_training_goes_on_from_no_checkpoint_of_other_kinds(
     for key in way:
         part = part[key]
     part[last] = value
+    if value is LOST:
+        del part[last]
     with pytest.raises(UserError):
         go_on(_saved(content, tmp_path / "wrong.ckpt"))
 
