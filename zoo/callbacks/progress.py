@@ -66,7 +66,11 @@ class EpochLines(Callback):
     """
 
     def __init__(self) -> None:
-        self._printed = 0
+        self._printed, self._validated = 0, False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that this epoch has metrics of the validation."""
+        self._validated = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin where the training begins: not with its first epoch if it goes on."""
@@ -95,7 +99,9 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         known: dict[str, Any] = {**trainer.callback_metrics, **(metrics or {})}
-        shown = {k: float(v) for k, v in sorted(known.items()) if "/test" not in k}
+        # The trainer remembers those of earlier epochs.
+        others, self._validated = ("/test",) if self._validated else ("/test", "/val"), False
+        shown = {k: float(v) for k, v in sorted(known.items()) if not k.endswith(others)}
         line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
         print(f"epoch {finished}{of_all}  {line}", flush=True)

@@ -101,3 +101,11 @@ def test_an_overfitted_batch_is_what_is_measured(run_cli: Callable[..., Any]) ->
     result = run_cli(*FIT, *overfit, "--trainer.max_epochs", 40)
     assert "train, 32 of 200" in result.out
     assert row(result.out, "train")["accuracy"] == 1
+
+
+def test_an_epoch_without_a_validation_shows_none(run_cli: Callable[..., Any]) -> None:
+    every_second = ("--trainer.max_epochs", 4, "--trainer.check_val_every_n_epoch", 2)
+    out = run_cli("fit", "--model", "xor_mlp", "--inspect", "none", *every_second).out
+    lines = [line for line in out.splitlines() if line.startswith("epoch ")]
+    assert ["loss/val" in line for line in lines] == [False, True, False, True]
+    assert all("loss/train" in line for line in lines)
