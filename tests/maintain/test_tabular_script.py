@@ -25,7 +25,7 @@ def test_scale_trains_beside_boosted_trees(run_process: Callable) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_a_mapped_table(run_process: Callable) -> None:
-    result = run_process(tabular.__file__, "processes", "--rows", 3000)
+    result = run_process(tabular.__file__, "processes", "--rows", 3000, timeout=600)
     assert result.status == 0, result.err
     assert "1 process(es) " in result.out
     assert re.search(r"2 process\(es\) .* MB; of the map Rss \d+, .*Anonymous 0", result.out)
