@@ -3,12 +3,14 @@
 import hashlib
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.errors import UserError
+from datamodules.plain import misfit
 from datamodules.spec import DataSpec
 
 
@@ -156,8 +158,21 @@ class TensorBatches:
         self._position = position
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the epoch of `state` at its position, so that no batch is read twice."""
-        self._resume_at = dict(state)
+        """Begin the epoch of `state` at its position, so that no batch is read twice.
+
+        Raises:
+            UserError: If it is no state of such a loader.
+        """
+        if problem := misfit(state, Place, "the place in the data"):
+            raise UserError(f"The checkpoint is damaged, or was written by another run: {problem}.")
+        self._resume_at = {"epoch": state["epoch"], "position": state["position"]}
+
+
+class Place(TypedDict):
+    """How far an epoch had come."""
+
+    epoch: int
+    position: int
 
 
 def take(examples: Any, index: Tensor) -> Any:

@@ -1,11 +1,13 @@
 """TensorBatches: order, shards, and going on in the middle of an epoch."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 
 from datamodules import TensorBatches
+from datamodules.errors import UserError
 
 
 def batches(count: int, batch_size: int, **options: object) -> TensorBatches:
@@ -187,3 +189,9 @@ def test_impossible_settings_are_refused(options: dict[str, int], message: str) 
 def test_inputs_and_targets_must_be_equally_many() -> None:
     with pytest.raises(ValueError, match="3 inputs but 2 targets"):
         TensorBatches(torch.zeros(3), torch.zeros(2), 1)
+
+
+@pytest.mark.parametrize("state", [{"position": 3}, {"epoch": "1", "position": 3}, {}, []])
+def test_a_place_in_the_data_that_is_none_is_refused(state: Any) -> None:
+    with pytest.raises(UserError, match="the place in the data"):
+        batches(6, 2).load_state_dict(state)
