@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
-from torch.optim import Optimizer, SparseAdam
+from torch.optim import SGD, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
 
 from zoo.classes import check_spec, class_at
@@ -112,9 +112,26 @@ def build_optimizer(
     if fuse and "fused" in inspect.signature(optimizer).parameters:
         options["fused"] = True
     try:
-        return optimizer(groups, **options)
+        made = optimizer(groups, **options)
     except ValueError as error:  # such as a negative learning rate
         raise UserError(f"--optimizer {spec['class_path']} cannot be made: {error}.") from error
+    if isinstance(made, SGD):
+        made.register_load_state_dict_post_hook(_start_lost_momenta)
+    return made
+
+
+def _start_lost_momenta(optimizer: Optimizer) -> None:
+    """Let a parameter whose momentum a checkpoint lacks begin with none, as in other optimizers.
+
+    The fused form takes a momentum of every parameter with a gradient in a group, or of none: that
+    of none is left alone, as a group that an unfreezing has added begins so.
+    """
+    for group in optimizer.param_groups:
+        momenta = [optimizer.state.get(p, {}).get("momentum_buffer") for p in group["params"]]
+        if group["fused"] and any(momentum is not None for momentum in momenta):
+            for parameter, momentum in zip(group["params"], momenta, strict=True):
+                if momentum is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def check_schedule(spec: ClassSpec) -> None:

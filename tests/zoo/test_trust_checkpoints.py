@@ -64,6 +64,26 @@ def test_a_checkpoint_has_no_other_file_copied(tmp_path: Path, secret: str) -> N
         assert b"a secret" not in file.read_bytes()
 
 
+def test_a_best_file_of_a_name_that_none_can_have_is_yet_to_come(tmp_path: Path) -> None:
+    last = trained(tmp_path / "first")
+    rewrite(last, lambda c: best_state(c).update(best_model_path="é" * 300))
+    then = trained(tmp_path / "then", ckpt_path=last, epochs=3)
+    assert (then.parent / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("lost", [0, 2, 5])
+def test_a_lost_momentum_begins_as_none(tmp_path: Path, lost: int) -> None:
+    """The fused form, which is taken on a CPU, takes a momentum of all parameters or of none."""
+    last = trained(tmp_path / "first")
+    rewrite(last, lambda c: c["optimizer_states"][0]["state"][lost]["momentum_buffer"].zero_())
+    expected = torch.load(trained(tmp_path / "zero", ckpt_path=last, epochs=3), weights_only=True)
+    rewrite(last, lambda c: c["optimizer_states"][0]["state"].pop(lost))
+    found = torch.load(trained(tmp_path / "then", ckpt_path=last, epochs=3), weights_only=True)
+    assert found["state_dict"].keys() == expected["state_dict"].keys()
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(found["state_dict"][name], value)
+
+
 def test_what_is_beside_a_checkpoint_is_taken_if_it_is_one(tmp_path: Path) -> None:
     last = trained(tmp_path / "first")
     best = last.parent / "best.ckpt"

@@ -98,7 +98,10 @@ class KeepBest(ModelCheckpoint):
         if self._go_on_from is None or not path or not isinstance(path, str):
             return None
         file = self._go_on_from / Path(path).name
-        if not file.is_file():
+        try:
+            if not file.is_file():
+                return None
+        except OSError:  # a name that is too long
             return None
         fix = "Without it, the training goes on and finds its own best."
         if file.resolve().parent != self._go_on_from:
