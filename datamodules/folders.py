@@ -33,12 +33,16 @@ def expand_home(path: str | Path) -> Path:
     """Return a path with `~` and `~name` put in full.
 
     Raises:
-        UserError: If there is no such home.
+        UserError: If there is no such home, or none can look whether there is such a path.
     """
     try:
-        return Path(path).expanduser()
+        expanded = Path(path).expanduser()
+        expanded.exists()
     except RuntimeError as error:
         raise UserError(f"'{path}' begins with the home of a user who is not known.") from error
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise UserError(f"'{path}' cannot be looked up: {error.strerror}.") from error
+    return expanded
 
 
 def checksums_of(files: Iterable[str | Path]) -> dict[str, str]:

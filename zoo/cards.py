@@ -158,11 +158,7 @@ def weights_path(path: str | Path) -> Path:
     if is_hub_name(path):
         return download(str(path))
     path = expand_home(path)
-    try:
-        is_folder = path.is_dir()
-    except OSError as error:  # a name that is too long
-        raise UserError(f"'{path}' names no weights: {error.strerror}.") from error
-    if is_folder:
+    if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
             raise UserError(f"There are no weights in '{path.parent}': its run has not finished.")

@@ -189,7 +189,8 @@ def _from_table(path: Path, file_column: str | None, label_column: str | None) -
     ):
         if not label.strip():
             raise UserError(f"Row {number} of '{path}' ('{file}') has no {labels}.")
-        listing.add(([path.parent / expand_home(file)], 0), label.strip(), role)
+        listed = path.parent / (expand_home(file) if file.startswith("~") else file)
+        listing.add(([listed], 0), label.strip(), role)
     if not listing.files:
         raise UserError(f"'{path}' has no rows.")
     return listing

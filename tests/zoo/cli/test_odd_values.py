@@ -19,8 +19,12 @@ ROOT = Path(__file__).parents[3]
         (["--model=--"], "--model has no value"),
         (["--model", "xor_mlp", "--config", "scalar.yaml"], "`init_args:` of `model:`"),
         (["--model", "a" * 300], "model"),
-        (["--weights", "é" * 300], "names no weights"),
+        (["--weights", "é" * 300], "cannot be looked up"),
         (["--model", "xor_mlp", "--resume", "~nobody_of_that_name/run"], "home of a user"),
+        (["--model", "xor_mlp", "--resume", "é" * 300], "cannot be looked up"),
+        (["--model", "xor_mlp", "--config", "é" * 300], "cannot be looked up"),
+        (["--model", "tabular_mlp", "--data", "é" * 300 + ".csv"], "cannot be looked up"),
+        (["--model", "é" * 300 + ".yaml"], "cannot be looked up"),
         (["--model", "xor_mlp", "--resume", "elsewhere"], "no folder of a run"),
         (["--model", "xor_mlp", "--resume"], "no unfinished run of xor_mlp"),
         (
