@@ -84,7 +84,7 @@ class MemberLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return every member's outputs."""
         x = x.unsqueeze(1) if x.ndim == 2 else x
-        return super().forward(x * self.inputs) * self.outputs + self.biases
+        return torch.addcmul(self.biases, super().forward(x * self.inputs), self.outputs)
 
 
 class MemberHead(nn.Module):
@@ -105,6 +105,23 @@ class MemberHead(nn.Module):
         """Return every member's outputs."""
         x = x.unflatten(1, self.weight.shape[:2]).transpose(0, 1)
         return torch.baddbmm(self.bias, x, self.weight).transpose(0, 1)
+
+
+class CheapDropout(nn.Dropout):
+    """Dropout whose mask costs a third on a CPU, where torch draws 64 bits for every unit.
+
+    Here they serve for four, so that the share is rounded to 1/65536. It was a quarter of the time
+    of an update of eight members: 8.8 ms for a million units, 2.7 so.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, in training with a share of it put to 0 and the rest scaled up."""
+        dropped = round(self.p * 2**16)
+        if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**16:
+            return super().forward(x)
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 class TabularNet(ZooModule):
@@ -174,7 +191,7 @@ class TabularNet(ZooModule):
                 yield nn.Linear(width, following)
             yield nn.SiLU()
             if dropout:
-                yield nn.Dropout(dropout)
+                yield CheapDropout(dropout)
             width = following
         if self.members > 1:
             yield nn.Flatten()
