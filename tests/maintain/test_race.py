@@ -9,7 +9,7 @@ from zoo.recipe import list_models
 
 
 def test_every_fast_recipe_takes_part() -> None:
-    assert set(race.MARKS) == {name for name in list_models() if name.endswith(".fast")}
+    assert set(race.MARKS) == {name for name in list_models() if ".fast" in name}
 
 
 def test_fit_is_timed_as_a_process_that_tests_what_it_trained() -> None:
@@ -36,7 +36,7 @@ def test_the_board_shows_the_mean_the_worst_and_the_ratios() -> None:
     assert cells[1][1:] == ["98.0%", "98.10%", "98.00%", "9.0", "3.5", "", "", ""]
 
 
-@pytest.mark.parametrize(("score", "missed"), [(0.99, ""), (0.9, "mnist_net.fast")])
+@pytest.mark.parametrize(("score", "missed"), [(0.992, ""), (0.9, "mnist_net.fast, conv_net.fast, .*")])
 def test_the_mean_decides(
     score: float,
     missed: str,
@@ -48,7 +48,7 @@ def test_the_mean_decides(
     monkeypatch.setattr(race, "train_as_documented", lambda case, epochs, seed: 60.0)
     argv = ["--seeds", "2", "--beside", "1"]
     if missed:
-        with pytest.raises(UserError, match=rf"misses the mark: {missed}\."):
+        with pytest.raises(UserError, match=rf"misses the mark: {missed}"):
             race.main(argv)
     else:
         race.main(argv)
