@@ -36,7 +36,9 @@ def test_the_board_shows_the_mean_the_worst_and_the_ratios() -> None:
     assert cells[1][1:] == ["98.0%", "98.10%", "98.00%", "9.0", "3.5", "", "", ""]
 
 
-@pytest.mark.parametrize(("score", "missed"), [(0.992, ""), (0.9, "mnist_net.fast, conv_net.fast, .*")])
+@pytest.mark.parametrize(
+    ("score", "missed"), [(0.992, ""), (0.9, "mnist_net.fast, conv_net.fast, .*")]
+)
 def test_the_mean_decides(
     score: float,
     missed: str,
