@@ -68,7 +68,8 @@ def main(argv: list[str]) -> None:
     about = machine()  # the load is that before the race
     entries, imports = race(chosen.recipes, chosen.seeds, chosen.beside)
     command = " ".join(["python scripts/maintain/race.py", *argv])
-    print(f"`{command}`: {about}; `fit --inspect none --trainer.precision auto`, seeds 0 to {chosen.seeds - 1}\n")
+    fitted = "`fit --inspect none --trainer.precision auto`"
+    print(f"`{command}`: {about}; {fitted}, seeds 0 to {chosen.seeds - 1}\n")
     print(board(entries, imports))
     means = {name: statistics.fmean(entry.scores) for name, entry in entries.items()}
     missed = [name for name, mean in means.items() if mean < MARKS[name]]
