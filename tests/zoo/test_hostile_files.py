@@ -215,7 +215,7 @@ def fit(folder: Path, epochs: int, **options: Any) -> Path:
 
 
 LOOPS = "loops.fit_loop"
-LOST = object()
+LOST = "lost"
 WRONG: list[tuple[str, Any]] = [
     (LOOPS, []),
     (f"{LOOPS}.epoch_progress", 3),
