@@ -1,51 +1,26 @@
-"""`sweep`: searches, seeds and folds, workers that die, and what a user may get wrong."""
+"""`sweep`: searches, seeds and folds."""
 
 import collections
 import csv
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from filelock import FileLock
 from PIL import Image
-from safetensors.torch import load_file
+from sweeps import QUICK, SHORT, clusters, study_of
 
 import zoo
-from zoo.errors import UserError
 
 optuna = pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore")
-ROOT = Path(__file__).parents[3]
-QUICK = ("--model", "xor_mlp", "--trainer.max_epochs", "5", "--inspect", "none")
-SHORT = {"max_epochs": 5, "inspect": "none"}
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def clusters(count: int = 150) -> tuple[np.ndarray, np.ndarray]:
-    """Return three clusters of four numbers."""
-    draw = np.random.default_rng(0)
-    y = draw.integers(0, 3, count)
-    return (3 * np.eye(4)[y] + draw.normal(size=(count, 4))).astype("float32"), y
-
-
-def study_of(folder: Path) -> Any:
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
-    storage = optuna.storages.JournalStorage(backend)
-    return optuna.load_study(study_name=folder.name, storage=storage)
 
 
 def test_a_grid_ends_with_the_command_that_refits_the_best(run_cli: Callable[..., Any]) -> None:
@@ -207,161 +182,3 @@ def test_folds_of_sentences_tables_and_pictures(tmp_path: Path) -> None:
         accuracy = np.mean([row["target"] == row["prediction"] for row in rows])
         assert found.metrics["accuracy/test"] == pytest.approx(accuracy, abs=1e-6)
     assert [Path(row["file"]).parent.name for row in rows] == expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--grid", "optimizer.lrr=1,2"), "no option --optimizer.lrr"),
-        (("--grid", "model.hidden_dim=4,many"), "--model.hidden_dim takes int or list, not many"),
-        (("--grid", "optimizer.lr="), "range of optimizer.lr is empty"),
-        (("--random", "optimizer.lr=log(1,1)"), "range of optimizer.lr is empty"),
-        (("--random", "optimizer.lr=log(0,1)"), "LOW above 0"),
-        (("--random", "optimizer.lr=normal(0,1)"), "no range normal"),
-        (("--grid", "optimizer.lr=1", "optimizer.lr=2"), "two ranges of optimizer.lr"),
-        (("--metric", "accuracy/vla"), "accuracy/val"),
-        (("--metric", "accuracy/test"), "validation data"),
-        (("--seeds", 3, "--folds", 3), "--seeds and --folds"),
-        (("--folds", 3), "LogicGate has no folds"),
-        (("--trials", 0, "--random"), "--trials must be at least 1"),
-        (("--jobs", 0), "--jobs must be at least 1"),
-        (("--trainer.devices", 2), "--jobs"),
-        (("--search", "gird"), "grid"),
-        (("--name", ""), "cannot be ''"),
-    ],
-)
-def test_mistakes_are_told_before_anything_is_trained(
-    run_cli: Callable[..., Any], arguments: tuple[Any, ...], message: str
-) -> None:
-    result = run_cli("sweep", *QUICK, *arguments)
-    assert result.status == 2
-    assert message in result.err
-    assert "Traceback" not in result.err
-    assert not list(Path().rglob("trials"))
-
-
-def test_a_missing_extra_is_named_with_its_command() -> None:
-    hide = "import sys, runpy; sys.modules['optuna'] = None; sys.argv = ['zoo', 'sweep', "
-    code = hide + "'--model', 'xor_mlp', '--seeds', '2']; runpy.run_module('zoo', None, '__main__')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "error: A sweep needs optuna, which is not installed: pip install 'lightning-zoo[sweep]'\n"
-    )
-
-
-def test_more_folds_than_rows_of_a_class() -> None:
-    x, y = clusters(30)
-    y[y == 2] = 1
-    y[:3] = 2
-    with pytest.raises(UserError, match="3 examples of the smallest class for 5 folds"):
-        zoo.sweep("tabular_mlp", (x, y), folds=5, **SHORT)
-
-
-def test_a_storage_of_another_sweep_or_kind_is_refused(run_cli: Callable[..., Any]) -> None:
-    mine = ("sweep", *QUICK, "--name", "mine")
-    assert run_cli(*mine, "--grid", "lr=1e-2,1e-1").status == 0
-    other = run_cli(*mine, "--grid", "lr=1e-3")
-    assert other.status == 2
-    assert "is of another sweep, with other ranges: lr=1e-2,1e-1, not lr=1e-3." in other.err
-    Path("notes.txt").write_text("no journal\n")
-    garbage = run_cli("sweep", *QUICK, "--storage", "notes.txt")
-    assert garbage.status == 2
-    assert "'notes.txt' cannot be used" in garbage.err
-    assert "no such scheme" not in garbage.err
-    url = run_cli("sweep", *QUICK, "--storage", f"sqlite:///{Path.cwd()}/s.db", "--grid", "lr=0.1")
-    assert url.status == 0, url.err
-    study = optuna.load_study(study_name="xor_mlp", storage=f"sqlite:///{Path.cwd()}/s.db")
-    study.set_user_attr("zoo_request", {**study.user_attrs["zoo_request"], "format": 0})
-    old = run_cli("sweep", *QUICK, "--storage", f"sqlite:///{Path.cwd()}/s.db", "--grid", "lr=0.1")
-    assert old.status == 2
-    assert "another version of the zoo" in old.err
-
-
-def test_a_journal_that_a_stopped_process_holds_is_not_waited_for_in_vain(
-    run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zoo.sweeping import queue
-
-    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 1.0)
-    with FileLock("mine.log.lock"):
-        result = run_cli("sweep", *QUICK, "--grid", "lr=0.1", "--storage", "mine.log")
-    assert result.status == 2
-    assert result.err.startswith("error: 'mine.log' has been in use by another process")
-    assert result.err.count("\n") == 1
-
-
-def test_a_point_that_fails_costs_no_other(run_cli: Callable[..., Any]) -> None:
-    result = run_cli("sweep", *QUICK, "--grid", "model.dropout=1.5,0", "--name", "mine")
-    assert result.status == 0, result.err
-    assert "trial 0 failed: The network or its data cannot be made" in result.out
-    assert "model.dropout=0" in result.out.partition("best ")[2].splitlines()[0]
-
-
-def start(*argv: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "sweep.py"), *argv],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-LONG = ("--model", "xor_mlp", "--inspect", "none", "--trainer.max_epochs", "300")
-LONG = (*LONG, "--trainer.check_val_every_n_epoch", "1", "--grid", "lr=1e-1,1e-2", "--name", "mine")
-
-
-def wait_for(pattern: str) -> Path:
-    for _ in range(1800):  # on a busy machine, workers take a minute to start
-        if found := list(Path().glob(pattern)):
-            return found[0]
-        time.sleep(0.1)
-    raise AssertionError(f"there never was a {pattern}")
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_trial_goes_on_where_its_process_ended(
-    run_cli: Callable[..., Any], how: signal.Signals
-) -> None:
-    process = start(*LONG)
-    wait_for("runs/sweeps/mine/trials/000/xor_mlp/version_0/checkpoints/last.ckpt")
-    process.send_signal(how)
-    _, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        advice = err.partition("go on with: python scripts/sweep.py ")[2].split()
-        assert advice == list(LONG)
-    result = run_cli("sweep", *LONG)
-    assert result.status == 0, result.err
-    trials = study_of(Path("runs/sweeps/mine")).trials
-    assert [t.user_attrs["starts"] for t in trials] == [2, 1]
-    # It went on: the weights are those of a run that was never ended.
-    whole = zoo.fit("xor_mlp", inspect="none", max_epochs=300, check_val_every_n_epoch=1, lr=0.1)
-    expected = load_file(whole.folder / "weights.safetensors")
-    found = load_file(wait_for("runs/sweeps/mine/trials/000/xor_mlp/version_0/*.safetensors"))
-    assert not list(Path("runs/sweeps/mine/trials/000/xor_mlp").glob("version_1"))
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
-
-
-@pytest.mark.slow
-def test_killed_workers_lose_no_point_and_score_none_twice() -> None:
-    points = ("lr=1e-1,3e-2,1e-2,3e-3", "model.hidden_dim=2,4,8", "seed=0,1")
-    process = start(*LONG[:-4], "--grid", *points, "--name", "mine", "--jobs", "2")
-    wait_for("runs/sweeps/mine/trials/000/*/*/checkpoints/last.ckpt")
-    draw = random.Random(0)
-    for _ in range(10):
-        time.sleep(draw.uniform(0.5, 6))
-        listed = subprocess.run(
-            ["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True
-        )
-        workers = [line.split()[0] for line in listed.stdout.splitlines() if "spawn_main" in line]
-        if workers:
-            os.kill(int(draw.choice(workers)), signal.SIGKILL)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    trials = study_of(Path("runs/sweeps/mine")).trials
-    assert [t.state.name for t in trials] == ["COMPLETE"] * 24
-    assert len({tuple(t.params.items()) for t in trials}) == 24
-    assert out.count("accuracy/val 0.") + out.count("accuracy/val 1.") == 24
