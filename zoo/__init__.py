@@ -17,7 +17,7 @@ _HOMES = {
     "export_model": "zoo.export",
     "load_weights": "zoo.weights",
     "save_weights": "zoo.weights",
-    "fit": "zoo.fitting",
+    "fit": "zoo.running.fitting",
     "sweep": "zoo.sweeping.sweep",
     "DataSpec": "datamodules.spec",
     "Learning": "zoo.learning",

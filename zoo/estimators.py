@@ -66,7 +66,7 @@ class _TabularEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         return pd.DataFrame(checked, columns=[f"x{i}" for i in range(checked.shape[1])])
 
     def _train(self, x: Any, y: np.ndarray, task: str) -> Self:
-        from zoo.fitting import fit
+        from zoo.running.fitting import fit
 
         table = self._table(x, reset=True).reset_index(drop=True).assign(**{TARGET: y})
         if task != "regression" and y.max() == 0:

@@ -13,7 +13,7 @@ from zoo.cli import run_main
 from zoo.extras import require_extra
 
 PACKAGES = ("zoo", "datamodules", "zoo.architectures")
-RETURNED = ("zoo.run", "zoo.sweeping.result", "zoo.cards", "zoo.recipe")
+RETURNED = ("zoo.running.run", "zoo.sweeping.result", "zoo.cards", "zoo.recipe")
 
 
 def main(argv: list[str]) -> None:

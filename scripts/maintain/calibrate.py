@@ -16,7 +16,6 @@ from torchmetrics.functional.classification import binary_auroc
 
 from datamodules.synthetic import synthetic_letters
 from zoo import create_datamodule
-from zoo.after_training import measure_calibration, split_logits
 from zoo.calibration import fit_calibration, sentence
 from zoo.cards import Card, card_path, read_card, write_card
 from zoo.cli import run_main
@@ -24,6 +23,7 @@ from zoo.console import quiet
 from zoo.evaluation import data_of, measure
 from zoo.module import ZooModule
 from zoo.recipe import PRETRAINED, list_models
+from zoo.running.after_training import measure_calibration, split_logits
 from zoo.weights import load_weights, save_weights
 
 #: How many images of each other kind are tried at most.

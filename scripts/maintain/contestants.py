@@ -24,8 +24,8 @@ from torchvision import datasets, transforms
 
 from measuring import Options
 from zoo.run_recipe import choose_recipe
-from zoo.settings import Settings, as_options
-from zoo.training import Training
+from zoo.running.settings import Settings, as_options
+from zoo.running.training import Training
 
 SGD, ADAM = torch.optim.SGD, torch.optim.Adam
 BF16 = "bf16-mixed"

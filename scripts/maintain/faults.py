@@ -72,7 +72,7 @@ def check(root: Path, first: int, stride: int, only_stopped: bool) -> int:
     import zoo.callbacks.tensorboard.events
     import zoo.cli.fit
     import zoo.evaluation
-    import zoo.training  # noqa: F401
+    import zoo.running.training  # noqa: F401
 
     _run(FIT, root, 0, 0)
     whole = _weights()

@@ -22,7 +22,7 @@ import zoo
 from letters import write_letters
 from zoo import create_datamodule
 from zoo.cli import run_main
-from zoo.run import Run
+from zoo.running.run import Run
 
 METHODS = ("from scratch", "frozen backbone", "full fine-tuning")
 EXAMPLES_PER_CLASS = (10, 50, 500)

@@ -30,7 +30,7 @@ from zoo.errors import UserError
 # What commands import only when they need it: in every fork again, that took a third of the time.
 PRELOADED = (
     *(f"zoo.cli.{command}" for command in ("fit", "models", "evaluate", "predict")),
-    *("zoo.training", "zoo.evaluation", "zoo.callbacks.tensorboard.events"),
+    *("zoo.running.training", "zoo.evaluation", "zoo.callbacks.tensorboard.events"),
     *("datamodules.augment", "datamodules.fizzbuzz", "datamodules.text", "datamodules.vectors"),
 )
 SECONDS, MEMORY = 10, 2**30

@@ -64,9 +64,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)
-    import zoo.training
+    import zoo.running.training
 
-    zoo.training.Training  # noqa: B018 - everything is imported before the forks
+    zoo.running.training.Training  # noqa: B018 - everything is imported before the forks
     rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)

@@ -19,7 +19,7 @@ from measuring import Options, Report, milliseconds, run
 from zoo.cli import fit
 from zoo.errors import unknown
 from zoo.module import ZooModule
-from zoo.training import Training
+from zoo.running.training import Training
 
 FASHION = "fashion_ffnn"
 

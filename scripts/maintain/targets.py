@@ -24,9 +24,9 @@ from zoo.cards import METADATA_KEY, read_card
 from zoo.checkpoints import read_checkpoint
 from zoo.cli import run_command
 from zoo.errors import NotFiniteError, UserError
-from zoo.fitting import prepare
 from zoo.recipe import RECIPES
-from zoo.training import Training
+from zoo.running.fitting import prepare
+from zoo.running.training import Training
 from zoo.weights import save_weights
 
 Target = Callable[[Any], object]

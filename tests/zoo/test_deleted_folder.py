@@ -11,9 +11,9 @@ from stopped import outcome, pictures
 
 import zoo
 from zoo.errors import UserError
-from zoo.fitting import prepare
 from zoo.run_folder import CARD, CHECKPOINTS, CONFIG, LAST, WEIGHTS
-from zoo.training import Training
+from zoo.running.fitting import prepare
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

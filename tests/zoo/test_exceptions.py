@@ -13,9 +13,9 @@ from stopped import outcome, pictures, step_of
 import zoo
 from datamodules.batches import TensorBatches
 from datamodules.memory import InMemory
-from zoo.fitting import prepare
 from zoo.run_folder import CARD, CHECKPOINTS, LAST
-from zoo.training import Training
+from zoo.running.fitting import prepare
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -10,10 +10,10 @@ from toy import Numbers
 from toy import network as toy_network
 
 import zoo
-from zoo import precision
-from zoo.precision import choose_precision, take_auto
 from zoo.run_recipe import choose_recipe
-from zoo.settings import Settings
+from zoo.running import precision
+from zoo.running.precision import choose_precision, take_auto
+from zoo.running.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

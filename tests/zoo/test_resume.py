@@ -14,8 +14,8 @@ from stopped import outcome, pictures, step_of
 import zoo
 from zoo.callbacks.checkpoints import AtomicCheckpointIO
 from zoo.errors import UserError
-from zoo.run import Run
 from zoo.run_folder import CARD, CHECKPOINTS, LAST, PREVIOUS, locked
+from zoo.running.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

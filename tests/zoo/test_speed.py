@@ -13,9 +13,9 @@ from toy import network as toy_network
 
 import zoo
 from zoo.run_recipe import choose_recipe
-from zoo.settings import Settings, as_options
-from zoo.speed import Unprofiled
-from zoo.training import Training
+from zoo.running.settings import Settings, as_options
+from zoo.running.speed import Unprofiled
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -13,13 +13,13 @@ import torch
 from lightning.pytorch import Callback
 
 import zoo
-from zoo import threads
 from zoo.checkpoints import last_checkpoint
 from zoo.cli import SPINS, run_main
-from zoo.fitting import prepare
-from zoo.run import Run
-from zoo.threads import NARROW, flops_of_update
-from zoo.training import Training
+from zoo.running import threads
+from zoo.running.fitting import prepare
+from zoo.running.run import Run
+from zoo.running.threads import NARROW, flops_of_update
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -113,7 +113,7 @@ def test_no_more_threads_than_there_are_cores_for(
 def test_looking_for_a_rate_and_checking_count_as_the_training_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo import lr_finder, overfitting
+    from zoo.running import lr_finder, overfitting
 
     settings = {"trainer.accelerator": "cpu", "trainer.default_root_dir": str(tmp_path)}
     training = Training(*prepare(settings, model="xor_mlp", inspect="none"))
@@ -164,7 +164,7 @@ def test_commands_let_idle_threads_sleep_soon(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_torch_takes_by_default_is_known() -> None:
-    code = "import torch; from zoo.threads import default_threads as d; print(d()); "
+    code = "import torch; from zoo.running.threads import default_threads as d; print(d()); "
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     found = subprocess.run(
         [sys.executable, "-c", f"{code}print(torch.get_num_threads())"],

@@ -78,12 +78,12 @@ def _apart(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
-    from zoo.after_training import measure_calibration, measure_decision
     from zoo.calibration import sentence
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
     from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import compare, data_of, has_split, measure
+    from zoo.running.after_training import measure_calibration, measure_decision
     from zoo.weights import load_weights
 
     quiet()
@@ -112,12 +112,12 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
 def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> None:
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from zoo.after_training import measure_decision
     from zoo.callbacks.tensorboard import tensorboard_panels
     from zoo.console import metrics_table, quiet
     from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import score
     from zoo.module import ZooModule
+    from zoo.running.after_training import measure_decision
 
     quiet()
     tensorboard_panels(chosen.inspect)  # a wrong name is told before anything is read
@@ -166,7 +166,7 @@ def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":
     from zoo.classes import class_at
     from zoo.recipe import DATAMODULES
     from zoo.run_recipe import TABLE_SUFFIXES
-    from zoo.settings import Parser
+    from zoo.running.settings import Parser
 
     path = None
     if name not in DATAMODULES and (Path(name).is_dir() or Path(name).suffix in TABLE_SUFFIXES):

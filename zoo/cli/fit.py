@@ -8,7 +8,7 @@ from zoo.cli.request import Request, parse_request
 from zoo.signals import Interrupted
 
 if TYPE_CHECKING:
-    from zoo.settings import Settings
+    from zoo.running.settings import Settings
 
 
 def main(argv: list[str]) -> None:
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     if request is None:
         return
     from zoo.console import go_on_without_readers, quiet
-    from zoo.settings import Settings
+    from zoo.running.settings import Settings
 
     quiet()
     if request.help:
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
 def _help(request: Request) -> str:
     from zoo.cli.help import HelpParser, network_help
-    from zoo.settings import Settings
+    from zoo.running.settings import Settings
 
     parser = cast(HelpParser, Settings(request.recipe, parser_class=HelpParser).parser)
     return parser.help_of("trainer") if request.help == "trainer" else network_help(parser)
@@ -51,8 +51,8 @@ def _help(request: Request) -> str:
 def check(settings: "Settings", batches: int) -> None:
     """Check whether a few batches can be learned by heart, and print the verdict."""
     from zoo.cli import FAILED_STATUS
-    from zoo.overfitting import check_overfitting
-    from zoo.training import Training
+    from zoo.running.overfitting import check_overfitting
+    from zoo.running.training import Training
 
     training = Training(settings, inspect="none")
     training.announce()
@@ -66,7 +66,7 @@ def train(settings: "Settings", request: Request) -> None:
     """Train, and print what came of it."""
     import torch
 
-    from zoo.training import Training
+    from zoo.running.training import Training
 
     training = Training(
         settings,
@@ -77,7 +77,7 @@ def train(settings: "Settings", request: Request) -> None:
     )
     training.announce()
     if request.lr_find:
-        from zoo.lr_finder import described, find_learning_rate
+        from zoo.running.lr_finder import described, find_learning_rate
 
         print(described(find_learning_rate(training), training.folder), flush=True)
     try:

@@ -6,7 +6,7 @@ from argparse import Action
 from jsonargparse import DefaultHelpFormatter
 
 from zoo.cli.request import SHORTHANDS_HELP
-from zoo.settings import Parser
+from zoo.running.settings import Parser
 
 
 class Formatter(DefaultHelpFormatter):

@@ -10,7 +10,7 @@ from zoo.errors import UserError
 from zoo.signals import Interrupted
 
 if TYPE_CHECKING:
-    from zoo.settings import Settings
+    from zoo.running.settings import Settings
 
 USAGE = """usage: sweep --model NAME [--grid ... | --random ... | --seeds N | --folds N] [options]
 
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
 
 def prepare(argv: list[str], settings: dict[str, Any]) -> "tuple[Settings, None, str]":
     """Return what a training is made of: `fit` with these arguments and further settings."""
-    from zoo.settings import Settings
+    from zoo.running.settings import Settings
 
     request = parse_request([*argv, *(f"--{name}={value}" for name, value in settings.items())])
     alone = ("help", "print_config", "open", "lr_find", "overfit")

@@ -9,7 +9,7 @@ import torch
 
 from datamodules.base import TensorDataModule
 from datamodules.files import atomic_write
-from zoo.run import Run
+from zoo.running.run import Run
 
 
 def write_predictions(run: Run, trainer: Any, fold: int, path: Path) -> None:

@@ -17,7 +17,7 @@ from datamodules.memory import spec_of
 from zoo.classes import class_at
 from zoo.errors import UserError, unknown
 from zoo.names import checked_name
-from zoo.settings import Settings
+from zoo.running.settings import Settings
 from zoo.sweeping.queue import TrialQueue
 from zoo.sweeping.space import Point, Range, Search, parse_ranges, points
 from zoo.tasks import TASKS, Monitor

@@ -16,8 +16,8 @@ from lightning.pytorch import LightningDataModule
 
 from zoo.console import quiet
 from zoo.errors import UserError, counted
-from zoo.fitting import prepare
-from zoo.settings import Settings
+from zoo.running.fitting import prepare
+from zoo.running.settings import Settings
 from zoo.sweeping.out_of_fold import join_predictions
 from zoo.sweeping.plan import Plan, make_plan
 from zoo.sweeping.result import Sweep, draw, rows, spread, spread_table, trials_table

@@ -24,11 +24,11 @@ from zoo.console import quiet
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import measure
 from zoo.run_folder import WEIGHTS, is_finished
+from zoo.running.training import Training
 from zoo.sweeping.out_of_fold import write_predictions
 from zoo.sweeping.plan import Plan
 from zoo.sweeping.queue import TrialQueue
 from zoo.sweeping.space import Point
-from zoo.training import Training
 
 # A trial that ends its process every time (too little memory, say) must not go on for ever.
 MOST_STARTS = 10

@@ -15,9 +15,9 @@ import zoo
 from zoo.callbacks.blocks import Learner
 from zoo.callbacks.checkpoints import AtomicCheckpointIO
 from zoo.errors import NotFiniteError
-from zoo.fitting import prepare
-from zoo.run import Run
-from zoo.training import Training
+from zoo.running.fitting import prepare
+from zoo.running.run import Run
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

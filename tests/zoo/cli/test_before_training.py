@@ -11,10 +11,10 @@ from torch import nn
 
 import zoo
 from datamodules.memory import InMemory
-from zoo.fitting import prepare
 from zoo.module import ZooModule
-from zoo.overfitting import Verdict, check_overfitting
-from zoo.training import Training
+from zoo.running.fitting import prepare
+from zoo.running.overfitting import Verdict, check_overfitting
+from zoo.running.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 IMAGES = ("--model", "fashion_ffnn", "--data.source", "synthetic", "--inspect", "none")

@@ -15,7 +15,7 @@ from datamodules.batches import parts_of
 from zoo.errors import counted
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
-from zoo.training import Training
+from zoo.running.training import Training
 
 UPDATES = 1000
 CHECK_EVERY = 10

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from zoo.callbacks.tensorboard.callback import tensorboard_writer
 from zoo.callbacks.tensorboard.figures import GREY, new_figure, plain_axes
 from zoo.errors import UserError
-from zoo.training import Training
+from zoo.running.training import Training
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTHING = 0.9

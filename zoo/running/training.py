@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from datamodules.files import copy_file
 from datamodules.memory import InMemory, spec_of
-from zoo.after_training import fit_after_training
 from zoo.callbacks.averaging import check_average
 from zoo.callbacks.checkpoints import check_checkpoint
 from zoo.callbacks.folder import KeepFolder
@@ -29,10 +28,7 @@ from zoo.initialization import initialize
 from zoo.interval import Interval
 from zoo.module import ZooModule
 from zoo.optimization import describe_schedule
-from zoo.precision import choose_precision
 from zoo.registry import let_learn
-from zoo.run import Run
-from zoo.run_card import save_run, split_sizes
 from zoo.run_folder import (
     CHECKPOINTS,
     LAST,
@@ -41,12 +37,16 @@ from zoo.run_folder import (
     shared_run_folder,
     unless_nothing_begins,
 )
-from zoo.run_trainer import run_trainer
-from zoo.settings import Settings
+from zoo.running.after_training import fit_after_training
+from zoo.running.card import save_run, split_sizes
+from zoo.running.mistakes import training_mistakes
+from zoo.running.precision import choose_precision
+from zoo.running.run import Run
+from zoo.running.settings import Settings
+from zoo.running.speed import keep_freed_memory, look_for_gpus_cheaply
+from zoo.running.threads import training_threads
+from zoo.running.trainer import run_trainer
 from zoo.signals import Interrupted, received
-from zoo.speed import keep_freed_memory, look_for_gpus_cheaply
-from zoo.threads import training_threads
-from zoo.training_mistakes import training_mistakes
 from zoo.transfer import follow, load_backbone, read_as_before
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
-from zoo.after_training import measure_calibration, measure_decision
 from zoo.cards import Card
 from zoo.importance import column_importance
 from zoo.recipe import Recipe
-from zoo.run import Run
 from zoo.run_folder import WEIGHTS
+from zoo.running.after_training import measure_calibration, measure_decision
+from zoo.running.run import Run
 from zoo.weights import dataset_of, save_weights
 
 

@@ -19,9 +19,9 @@ from zoo.evaluation import has_split
 from zoo.interval import Interval
 from zoo.module import ZooModule
 from zoo.run_folder import CHECKPOINTS
-from zoo.selection import Selection
-from zoo.settings import Settings
-from zoo.speed import Unprofiled
+from zoo.running.selection import Selection
+from zoo.running.settings import Settings
+from zoo.running.speed import Unprofiled
 from zoo.tasks import Monitor
 
 

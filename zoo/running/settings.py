@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from datamodules.folders import expand_home
 from datamodules.memory import InMemory
 from zoo.classes import check_argument, check_spec, class_at
-from zoo.error_messages import in_one_sentence, why_not_made
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
 from zoo.module import ZooModule
-from zoo.precision import AUTO, take_auto
 from zoo.recipe import RECIPES, Recipe
 from zoo.run_folder import LENGTH
+from zoo.running.error_messages import in_one_sentence, why_not_made
+from zoo.running.precision import AUTO, take_auto
 
 # Lightning's defaults that do not suit small networks: its sanity check would log chance-level
 # metrics, its summary is in our own table.

@@ -13,11 +13,11 @@ from datamodules.memory import as_datamodule
 from zoo.console import quiet
 from zoo.errors import UserError
 from zoo.recipe import DATAMODULES
-from zoo.run import Run
 from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe, default_model
-from zoo.settings import Settings, as_options
-from zoo.training import Training
+from zoo.running.run import Run
+from zoo.running.settings import Settings, as_options
+from zoo.running.training import Training
 
 #: How a recipe has a table read, whichever it is.
 READING = ("scaling", "missing_indicators", "bins", "select", "code_columns", "batch_size")

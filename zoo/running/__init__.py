@@ -1,0 +1,1 @@
+"""One run of a network: its settings, its trainer, what it leaves behind; checks before one."""
