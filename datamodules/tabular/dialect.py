@@ -17,6 +17,8 @@ MISSING = [
     "", "?", "NA", "N/A", "n/a", "na", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NAN",
     "null", "NULL", "Null", "None", "none", "-", "--", ".", "#VALUE!", "#DIV/0!", "(null)",
 ]  # fmt: skip
+# Among the words of a target these are a class, such as no injury, and no missing value.
+NO_CLASS_BUT_NONE = [word for word in MISSING if word.lower() != "none"]
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?|nan", re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[+-]?\d{1,3}((\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
 _MARKUP = re.compile(r"<(!doctype|html|\?xml)\b", re.IGNORECASE)

@@ -137,7 +137,7 @@ class Schema:
         if self.preprocessing is not None:
             features = self._check_features(features, self.preprocessing)
         read = [*features, *request.target]
-        sample = next(file.chunks(read, dtype="str", size=SAMPLE), None)
+        sample = next(file.chunks(read, "str", SAMPLE, classes=request.target), None)
         if sample is None or sample.empty:
             raise UserError(f"{file.path} has a header but no rows; name another file.")
         self.targets = {name: self.kind(name, sample[name]) for name in request.target}

@@ -11,7 +11,7 @@ from datamodules.tabular import columns as kinds
 from datamodules.tabular import store
 from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
-from datamodules.tabular.dialect import MISSING
+from datamodules.tabular.dialect import MISSING, NO_CLASS_BUT_NONE
 from datamodules.tabular.encode import encode_frame
 from datamodules.tabular.reading import ReadOptions, TableFile, ahead
 from datamodules.tabular.schema import Schema, SchemaRequest, nothing_left
@@ -49,6 +49,7 @@ class TableReader:
         self.fingerprint = store.fingerprint([path for _, path in files])
         self.roles = [role for role, _ in files]
         self.missing = {*MISSING, *options.missing}
+        self.no_class = {*NO_CLASS_BUT_NONE, *options.missing}
         self.files = [TableFile(path, options) for _, path in files]
         self.preprocessing = preprocessing
         self.schema = Schema(self.files, options, request, preprocessing)
@@ -112,7 +113,7 @@ class TableReader:
         for role, file in zip(self.roles, self.files, strict=True):
             start = self.kept
             self.last.clear()
-            for chunk in ahead(file.chunks(names, dtype=dtype)):
+            for chunk in ahead(file.chunks(names, dtype, classes=self.targets)):
                 self._consume(chunk, writer, file)
             self.parts.append([role, start, self.kept])
         if self.fingerprint != store.fingerprint([file.path for file in self.files]):
@@ -171,7 +172,8 @@ class TableReader:
         return block
 
     def _encode(self, column: Column, cells: pd.Series) -> np.ndarray:
-        cells = kinds.without_missing(cells, self.missing)
+        is_class = column.kind == "category" and column.name in self.targets
+        cells = kinds.without_missing(cells, self.no_class if is_class else self.missing)
         present = cells.notna().to_numpy()
         known = int(present.sum())
         self.seen[column.name] = self.seen.get(column.name, 0) + known

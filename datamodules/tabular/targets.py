@@ -172,6 +172,11 @@ def _classes(
         "nor tested; add rows or merge it with another class"
         for i in np.flatnonzero(np.bincount(codes) == 1)[:5]
     ]
+    if nothing := [label for label in names if label.lower() == "none"]:
+        notes.append(
+            f"'{nothing[0]}' is read as a class of '{name}'; if nothing is known of these rows, "
+            f"say --data.missing {nothing[0]}"
+        )
     if task is None and len(names) > 2 and all(_natural(label)[0] == 0 for label in names):
         notes.append(
             f"the {len(names)} whole numbers of '{name}' are read as classes; if they are "

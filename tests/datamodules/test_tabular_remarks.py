@@ -154,3 +154,22 @@ def test_free_text_is_said_to_be_left_out_for_good(profile: Callable) -> None:
     assert "'note' is free text" in said
     assert "in predictions neither" in said
     assert "'key' looks like a key" in said
+
+
+def test_none_among_words_is_a_class_and_said(profile: Callable) -> None:
+    names = np.array(["mild", "none", "severe"])[np.arange(ROWS) % 3]
+    said = profile(y=names)
+    assert "multiclass (mild " in said
+    assert "'none' is read as a class of 'y'" in said
+    assert "--data.missing none" in said
+    quantity = pd.Series(np.random.default_rng(1).normal(size=ROWS)).astype(object)
+    quantity[::4] = "none"
+    assert "100 rows left out because it is missing there" in profile(y=quantity)
+
+
+def test_the_user_may_say_that_none_means_missing(tmp_path: Path) -> None:
+    names = np.array(["mild", "none", "severe"])[np.arange(ROWS) % 3]
+    frame = pd.DataFrame({"honest": np.random.default_rng(0).normal(size=ROWS), "y": names})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    table = Tabular(str(tmp_path / "table.csv"), target="y", cache="no", missing="none")
+    assert "binary (mild " in table.profile
