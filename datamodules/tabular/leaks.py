@@ -14,6 +14,8 @@ MOST_ROWS, LEAST_ROWS = 10_000, 50
 # Of rows that it was not fitted to, one column may miss 1 % and a twentieth of what guessing the
 # most frequent class misses; of a regression's variance it must explain 99.9 %.
 MOST_ERRORS, SHARE_OF_GUESSING, LEAST_R2 = 0.01, 0.05, 0.999
+# A value that was not seen tells nothing; such rows do not count while they are few.
+LEAST_SEEN = 0.95
 
 
 def giveaways(table: Table, target: Target, train: np.ndarray, used: set[str]) -> list[str]:
@@ -42,11 +44,16 @@ def giveaways(table: Table, target: Target, train: np.ndarray, used: set[str]) -
         if name not in used:
             continue
         is_number = i < len(table.numeric)
-        told = np.empty_like(truth)
+        values, told = _present(rows[:, i]), np.empty_like(truth)
+        seen = np.ones(len(drawn), dtype=bool)
         for one in (first, ~first):
             tell = _number if target.codes is None else _class
-            told[~one] = tell(rows[one, i], truth[one], rows[~one, i], is_number)
-        if (share := _telling(told, truth, target.codes is not None)) is not None:
+            told[~one] = tell(values[one], truth[one], values[~one], is_number)
+            if not is_number:
+                seen[~one] = np.isin(values[~one], values[one])
+        if seen.mean() < LEAST_SEEN:
+            continue
+        if (share := _telling(told[seen], truth[seen], target.codes is not None)) is not None:
             column = column_of[name]
             sentences.append(
                 f"'{column}' alone tells {share:.1%} of '{', '.join(target.names)}'; if it is "
@@ -57,20 +64,20 @@ def giveaways(table: Table, target: Target, train: np.ndarray, used: set[str]) -
 
 def _class(known: np.ndarray, truth: np.ndarray, asked: np.ndarray, is_number: bool) -> np.ndarray:
     """Tell classes by the most frequent one of the same value, of numbers of the nearest value."""
-    values, at = np.unique(_present(known), return_inverse=True)
+    values, at = np.unique(known, return_inverse=True)
     counts = np.zeros((len(values), truth.max() + 1), dtype=np.int64)
     np.add.at(counts, (at, truth), 1)
-    index, same = _nearest(values, _present(asked))
+    index, same = _nearest(values, asked)
     return np.where(same | is_number, counts.argmax(axis=1)[index], np.bincount(truth).argmax())
 
 
 def _number(known: np.ndarray, truth: np.ndarray, asked: np.ndarray, is_number: bool) -> np.ndarray:
     """Tell numbers by the mean at the same value, between two values of numbers on a line."""
-    values, at, counts = np.unique(_present(known), return_inverse=True, return_counts=True)
+    values, at, counts = np.unique(known, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(at, weights=t) / counts for t in truth.T], axis=1)
     if is_number:
-        return np.stack([np.interp(_present(asked), values, mean) for mean in means.T], axis=1)
-    index, same = _nearest(values, _present(asked))
+        return np.stack([np.interp(asked, values, mean) for mean in means.T], axis=1)
+    index, same = _nearest(values, asked)
     return np.where(same[:, None], means[index], truth.mean(axis=0))
 
 

@@ -47,6 +47,27 @@ def test_a_column_that_gives_a_quantity_away_is_named(profile: Callable, copy: C
     assert "Gives the answer away: 'planted' alone tells" in profile(y=y, planted=copy(y))
 
 
+def test_a_category_that_only_one_class_has_is_named(profile: Callable) -> None:
+    y = classes()
+    cause = np.array(["accident", *"bcde"])[np.arange(ROWS) % 4 + 1]
+    cause[y.argmax()] = "accident"  # in one row: a half of the rows knows nothing of it
+    planted = pd.Series(cause).where(y == 1)
+    assert "Gives the answer away: 'planted' alone tells 100.0%" in profile(y=y, planted=planted)
+
+
+def test_a_grade_that_gives_a_rate_away_is_named_whatever_its_rarest_values(
+    profile: Callable,
+) -> None:
+    grade = np.random.default_rng(1).integers(20, size=ROWS)
+    grade[:3] = [60, 70, 80]  # in one row each
+    rate = grade + 0.05 * np.random.default_rng(2).normal(size=ROWS)
+    planted = [f"grade {g}" for g in grade]
+    assert "Gives the answer away: 'planted' alone tells 100.0%" in profile(y=rate, planted=planted)
+    # Of values that hardly ever come back those that do tell nothing.
+    pairs = [f"pair {i // 2 if i < 40 else i}" for i in range(ROWS)]
+    assert "Gives the answer away" not in profile(y=np.arange(ROWS) // 2 * 1.5, planted=pairs)
+
+
 def test_honest_columns_raise_no_alarm(profile: Callable) -> None:
     y, rng = classes(), np.random.default_rng(2)
     strong = np.where(rng.random(ROWS) < 0.95, y, 1 - y)
