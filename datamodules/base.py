@@ -95,6 +95,11 @@ class TensorDataModule(LightningDataModule):
         return {"kind": "none"}
 
     @property
+    def title(self) -> str:
+        """What a terminal calls the data."""
+        return type(self).__name__
+
+    @property
     def profile(self) -> str:
         """What was read, for a terminal; nothing where the name of the data says it all."""
         return ""

@@ -67,6 +67,12 @@ def class_at(path: str, kind: type | tuple[type, ...] = object) -> type:
     return _of_kind(found, path, kind)
 
 
+def takes(path: str, name: str) -> bool:
+    """Tell whether the class that the user named has an argument of this name, or hands it on."""
+    parameters = inspect.signature(class_at(path)).parameters.values()
+    return any(name == p.name or p.kind == p.VAR_KEYWORD for p in parameters)
+
+
 def class_in_data(path: Any, kind: type | tuple[type, ...], place: str) -> type:
     """Return the class that weights, a card or a checkpoint names.
 

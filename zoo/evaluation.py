@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from datamodules import TensorDataModule
 from datamodules.base import EVALUATION_BATCH_SIZE
 from datamodules.batches import TensorBatches, take
+from datamodules.gathered import measurable
 from datamodules.memory import InMemory
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card, card_path, read_card
@@ -50,7 +52,7 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
         raise UserError(f"{place} does not say which data its metrics are of.")
     # A card may come from anywhere: it can name data, not any class whatever.
     find = partial(class_in_data, place=place)
-    data_class = find(spec["class_path"], TensorDataModule)
+    data_class = find(spec["class_path"], pl.LightningDataModule)
     # Nothing is augmented in an evaluation, so nothing else need be made; and where to keep a copy
     # of a table on disk is not a card's to say.
     options = {k: v for k, v in arguments.items() if k not in ("augment", "cache_dir")}
@@ -60,7 +62,7 @@ def data_of(card: Card, data_dir: str | None = None) -> TensorDataModule:
         options |= {"data_dir": data_dir, "source": "real"}
     if data_class is InMemory:
         raise UserError(f"{place} is of data that were given in memory: they are in no file.")
-    return instantiate({**spec, "init_args": options}, TensorDataModule, find)
+    return measurable(instantiate({**spec, "init_args": options}, pl.LightningDataModule, find))
 
 
 def measure(
@@ -124,8 +126,10 @@ def measure_run(
     loggers, limit = trainer.loggers, trainer.limit_val_batches
     trainer.loggers, trainer.limit_val_batches = [], 1.0
     try:
-        for values in trainer.validate(model, dataloaders=batches, verbose=False):
-            measured = {f"{k.removesuffix('/val')}/train": v for k, v in values.items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*sampler has shuffling enabled.*")  # to train
+            for values in trainer.validate(model, dataloaders=batches, verbose=False):
+                measured = {f"{k.removesuffix('/val')}/train": v for k, v in values.items()}
     finally:
         trainer.loggers, trainer.limit_val_batches = loggers, limit
     wanted = {"val": (trainer.validate, limit), "test": (trainer.test, trainer.limit_test_batches)}

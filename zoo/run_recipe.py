@@ -12,7 +12,7 @@ from typing import Any
 
 from datamodules.folders import expand_home
 from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
-from zoo.classes import check_spec, class_in_data
+from zoo.classes import check_spec, class_in_data, takes, trusting
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
 from zoo.own_modules import may_name
@@ -79,7 +79,7 @@ def choose_recipe(
     own: dict[str, Any] = {}  # arguments of the network that are the user's
     path = None
     if name is None and weights is not None and not configs:
-        content = _recipe_of_card(weights)
+        content = _recipe_of_card(weights, data)
     if name is not None:
         recipe = find_recipe(name)
         path = recipe.path
@@ -131,8 +131,10 @@ def start_from_weights(recipe: Recipe, own: Mapping[str, Any] | None = None) -> 
             f"now it has {found[:12]}.... To start from that one, remove the sha256 from the "
             "configuration."
         )
-    structure, model = read_structure(path), recipe.model
-    check_spec(structure, object, partial(class_in_data, place=f"'{path}'"))
+    model = recipe.model
+    with trusting([model["class_path"]]):  # the user's, or that of a card, which was checked
+        structure = read_structure(path)
+        check_spec(structure, object, partial(class_in_data, place=f"'{path}'"))
     if structure["class_path"] != model["class_path"]:
         classes = (s["class_path"].rpartition(".")[2] for s in (structure, model))
         raise UserError(
@@ -153,11 +155,11 @@ def _arguments_in(model: Any) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}  # what is none is said later
 
 
-def _recipe_of_card(weights: str) -> dict[str, Any]:
+def _recipe_of_card(weights: str, data: str | None) -> dict[str, Any]:
     """Return the recipe of the card beside weights, which may be anybody's.
 
-    What it names must be the zoo's or allowed; its trainer's callbacks and all folders to write to
-    are left out.
+    What it names must be the zoo's or allowed, and a user who names the data's class allows it; the
+    trainer's callbacks and all folders to write to are left out.
     """
     path = card_path(weights_path(weights))
     content = {**read_card(path).recipe, "weights": None}
@@ -167,13 +169,15 @@ def _recipe_of_card(weights: str) -> dict[str, Any]:
         arguments = {k: v for k, v in model["init_args"].items() if k != "weights"}
         content["model"] = {**model, "init_args": arguments}
     recipe = make_recipe(content)  # a class without arguments may be its path alone
-    for key in CLASS_KEYS:
-        if spec := getattr(recipe, key):
-            check_spec(spec, object, partial(class_in_data, place=f"'{path}'"))
-            content[key] = spec
-    data = content["data"]
-    arguments = {k: v for k, v in data["init_args"].items() if k != "cache_dir"}
-    content["data"] = {**data, "init_args": arguments}
+    if data is not None:
+        recipe = replace(recipe, data=other_data(data, recipe))
+    with trusting([recipe.data["class_path"]] if data is not None else ()):
+        for key in CLASS_KEYS:
+            if spec := getattr(recipe, key):
+                check_spec(spec, object, partial(class_in_data, place=f"'{path}'"))
+                content[key] = spec
+    arguments = {k: v for k, v in recipe.data["init_args"].items() if k != "cache_dir"}
+    content["data"] = {**recipe.data, "init_args": arguments}
     content["trainer"] = {k: v for k, v in recipe.trainer.items() if k in TRAINER_OF_CARD}
     return content
 
@@ -205,6 +209,8 @@ def other_data(chosen: str, recipe: Recipe) -> ClassSpec:
         kept = own
     else:
         kept = {k: v for k, v in own.items() if k == "batch_size" and isinstance(v, int)}
+        if kept and class_path not in DATAMODULES.values() and not takes(class_path, "batch_size"):
+            kept = {}
     return {"class_path": class_path, "init_args": {**kept, **arguments}}
 
 

@@ -77,8 +77,8 @@ def test_it_starts_from_weights_that_are_named(own_network: list[str], run_cli: 
     short = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 5)
     assert run_cli("fit", "--model", "./my_recipe.yaml", *short).status == 0
     run = "runs/my_recipe/version_0"
-    start = ("--weights", run, "--trust", "my_network.Narrowing")
-    result = run_cli("fit", "--model", "./my_recipe.yaml", *start, *short)
+    # The recipe is the user's, and names the class that the weights are of.
+    result = run_cli("fit", "--model", "./my_recipe.yaml", "--weights", run, *short)
     assert result.status == 0, result.err
     assert f"weights of {run}: backbone and head" in result.out
 

@@ -98,7 +98,7 @@ def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
         )
     measured = by_split(measure(path, [split], data=data))[split]
     recorded = by_split(card.metrics).get(split, {})
-    print(f"{card.name} on {type(data).__name__} ({data.origin}), {split} split\n")
+    print(f"{card.name} on {data.title} ({data.origin}), {split} split\n")
     print(metrics_table({"measured": measured, "card": recorded} if recorded else {"": measured}))
     model = load_weights(path)
     if found := measure_calibration(model, data, [split]):
@@ -132,7 +132,7 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
         raise UserError(f"There are no examples in the {split} split; it has {sizes}.")
     which = f"{split} split" if sizes[split] < sum(sizes.values()) else "all of it"
     print(
-        f"{path.parent if path.stem == 'weights' else path.stem} on {type(data).__name__}, "
+        f"{path.parent if path.stem == 'weights' else path.stem} on {data.title}, "
         f"{which}, {sizes[split]:,} examples"
     )
     if data.profile:
@@ -162,7 +162,9 @@ def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":
     import inspect
     from pathlib import Path
 
-    from datamodules import TensorDataModule
+    from lightning.pytorch import LightningDataModule
+
+    from datamodules.gathered import measurable
     from zoo.classes import class_at
     from zoo.recipe import DATAMODULES
     from zoo.run_recipe import TABLE_SUFFIXES
@@ -176,7 +178,7 @@ def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":
         from zoo.errors import unknown
 
         raise unknown("data", name, DATAMODULES)
-    kind = class_at(DATAMODULES.get(name, name), TensorDataModule)
+    kind = class_at(DATAMODULES.get(name, name), LightningDataModule)
     known = inspect.signature(kind).parameters
     parser = Parser(prog="evaluate")
     parser.add_class_arguments(kind, "data", skip={"augment"} & known.keys())
@@ -188,7 +190,7 @@ def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":
         if "target" in known and target:
             defaults["data.target"] = target
     parser.set_defaults(defaults)
-    return kind(**parser.parse_args(options).data.as_dict())
+    return measurable(kind(**parser.parse_args(options).data.as_dict()))
 
 
 def _confusion_table(confusion: Any, names: list[str]) -> str:

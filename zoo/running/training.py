@@ -21,7 +21,7 @@ from zoo.callbacks.checkpoints import check_checkpoint
 from zoo.callbacks.folder import KeepFolder
 from zoo.callbacks.tensorboard.events import EventLogger
 from zoo.checkpoints import last_checkpoint
-from zoo.classes import class_at
+from zoo.classes import class_at, trusting
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
 from zoo.initialization import initialize
@@ -86,11 +86,13 @@ class Training:
         pl.seed_everything(settings.config.seed_everything, workers=True, verbose=False)
         try:
             self.data = data or settings.make_data()
-            if self.recipe.weights:
-                read_as_before(self.data, self.recipe.weights["source"])
-            if hasattr(self.data, "splits"):
-                self.data.setup("fit")  # whether its images are real or drawn is known only now
-            self.model = self._make_model()
+            # The recipe's network is the user's, or was checked: its weights may be of that class.
+            with trusting([self.recipe.model["class_path"]]):
+                if self.recipe.weights:
+                    read_as_before(self.data, self.recipe.weights["source"])
+                if hasattr(self.data, "splits"):
+                    self.data.setup("fit")  # whether its images are real or drawn is known only now
+                self.model = self._make_model()
         except (ValueError, RuntimeError) as error:  # torch says so of a dropout of 1.5
             if isinstance(error, UserError):
                 raise
