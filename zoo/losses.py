@@ -7,7 +7,6 @@ numerically stable, and legal under mixed precision. `bce` and `nll` are the doc
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -136,15 +135,12 @@ def _elementwise(
     if name == "bce":
 
         def bce(logits: Tensor, target: Tensor, reduction: str) -> Tensor:
-            # binary_cross_entropy is not allowed under autocast: half precision loses its logs.
-            device = logits.device.type
-            mixed = torch.is_autocast_enabled(device)
-            with torch.autocast(device, enabled=False) if mixed else nullcontext():
-                return F.binary_cross_entropy(
-                    torch.sigmoid(logits.float() if logits.dtype.itemsize < 4 else logits),
-                    target.to(torch.promote_types(logits.dtype, torch.float32)),
-                    reduction=reduction,
-                )
+            if logits.dtype.itemsize < 4:  # half precision loses the logs
+                logits, target = logits.float(), target.float()
+            if not torch.is_autocast_enabled(logits.device.type):
+                return F.binary_cross_entropy(torch.sigmoid(logits), target, reduction=reduction)
+            with torch.autocast(logits.device.type, enabled=False):  # it would refuse
+                return F.binary_cross_entropy(torch.sigmoid(logits), target, reduction=reduction)
 
         return bce
     function = {"mse": F.mse_loss, "l1": F.l1_loss}[name]

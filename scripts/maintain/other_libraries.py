@@ -73,7 +73,7 @@ def fastai(case: Case, options: Options, precision: str) -> Clock:
         loaders, case.network(), nn.CrossEntropyLoss(), opt_func=wrapped, metrics=accuracy
     )
     learner.validate = learner._do_epoch_validate = lambda *_: None  # nothing is held out
-    with silently(), learner.no_bar(), Clock() as clock:
+    with silently(), Clock() as clock:
         learner.fit(options.epochs, lr=0.1)
     return clock
 

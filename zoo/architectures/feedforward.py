@@ -101,11 +101,13 @@ class FeedForward(ZooModule):
             self.backbone.extend(layer for layer in chosen if layer is not None)
             in_features = width
         self.head = nn.Linear(in_features, num_outputs, bias=bias)
-        self.output_dropout = nn.Dropout(output_dropout)
+        # A layer that drops nothing takes 4 of the 130 microseconds of an update of XOR.
+        self.output_dropout = nn.Dropout(output_dropout) if output_dropout else None
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Return the head's outputs, some of them dropped out in training if so asked."""
-        return self.output_dropout(self.head(features))
+        outputs = self.head(features)
+        return outputs if self.output_dropout is None else self.output_dropout(outputs)
 
 
 def hidden_widths(hidden_dim: int | list[int], num_hidden: int | None) -> list[int]:

@@ -13,6 +13,7 @@ difference, `fits` says so, and all batches are Lightning's.
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -220,7 +222,10 @@ class Learner:
     def __init__(self, trainer: Any, hooks: dict[str, list[Callable[..., Any]]]) -> None:
         self.trainer, self.model, self.hooks = trainer, trainer.lightning_module, hooks
         self.optimizer = trainer.optimizers[0]
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.context = trainer.precision_plugin.train_step_context
+        if type(trainer.precision_plugin) is Precision:  # whose context does nothing
+            self.context = nullcontext
         self.convert = trainer.precision_plugin.convert_input
         self.augment = trainer.datamodule.augment
         self.progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
@@ -237,7 +242,8 @@ class Learner:
             hook(trainer, model, batch, batch_idx)
         with self.context():
             loss = model.training_step(batch, batch_idx)
-        optimizer.zero_grad()
+        for parameter in self.parameters:  # `zero_grad` tells torch's profiler too: 7 microseconds
+            parameter.grad = None
         for hook in hooks["on_before_backward"]:
             hook(trainer, model, loss)
         loss.backward()
