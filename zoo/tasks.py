@@ -12,10 +12,10 @@ from torchmetrics.classification import (
     BinaryAveragePrecision,
     BinaryF1Score,
     MulticlassAccuracy,
-    MulticlassAUROC,
     MulticlassF1Score,
 )
 
+from zoo.area import AreaUnderCurves
 from zoo.errors import UserError
 
 
@@ -76,7 +76,7 @@ class MulticlassTask:
             {
                 "accuracy": MulticlassAccuracy(num_outputs, average="micro"),
                 "f1": MulticlassF1Score(num_outputs, average="macro"),
-                "auroc": MulticlassAUROC(num_outputs, average="macro"),
+                "auroc": AreaUnderCurves(num_outputs),
             }
         )
 
