@@ -13,6 +13,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.arrays import (
+    as_inputs,
+    as_tensor,
+    has_gaps,
+    numbered,
+    plain_array,
+    refuse_not_finite,
+)
 from datamodules.base import Split, Task, TensorDataModule, hold_out
 from datamodules.errors import UserError
 from datamodules.folds import check_folds, hold_out_fold
@@ -65,28 +73,32 @@ class InMemory(TensorDataModule):
         check_folds(folds, fold)
         self.folds, self.fold = folds, fold
         self.val_size, self.test_size = val_size, test_size
-        self.x = _as_tensor(x, "inputs")
-        self.x = self.x if self.x.dtype == torch.uint8 else self.x.float()
-        self.x = self.x.unsqueeze(1) if self.x.ndim == 1 else self.x
-        names = None
-        if not isinstance(y, Tensor) and len(y) and isinstance(y[0], str):
-            names = sorted(set(y))
-            number = {name: i for i, name in enumerate(names)}
-            y = [number[name] for name in y]
-        target = _as_tensor(y, "targets")
+        self.x = as_inputs(x)
+        y = plain_array(y)
+        # A name stands for its class; numbers from 0 on are indices, as class_names are meant.
+        named = not isinstance(y, Tensor) and len(y) > 0 and isinstance(y[0], str)
+        names, target = numbered(y) if named else (None, as_tensor(y, "targets"))
         if len(self.x) != len(target):
             raise UserError(f"There are {len(self.x)} inputs, but {len(target)} targets.")
-        if task is None:
-            whole = not target.is_floating_point() and target.squeeze().ndim == 1
-            task = "regression" if not whole else "multiclass" if target.max() > 1 else "binary"
-        self.task = task
+        if task is None and (target.is_floating_point() or target.squeeze(-1).ndim > 1):
+            task = "regression"
         if task == "regression":
+            self.task, self._names = task, list[str]()
             self.y = target.float().reshape(len(target), -1)
-            self._names: list[str] = []
+            refuse_not_finite(self.y, "targets")
             return
+        if names is None and class_names is None and has_gaps(target):
+            names, target = numbered(target.reshape(-1).tolist())
         target = target.reshape(-1).long()
         if target.min() < 0:
             raise UserError(f"Class {int(target.min())} is no index of a class, from 0 on.")
+        if target.min() == target.max():
+            shown = names[0] if names else int(target[0])
+            raise UserError(f"All targets are {shown}: there is nothing to tell apart.")
+        if task is None:
+            two = target.max() == 1 and len(class_names or ()) < 3
+            task = "binary" if two else "multiclass"
+        self.task = task
         self.y = target.float() if task == "binary" else target
         count = 2 if task == "binary" else int(target.max()) + 1
         self._names = list(class_names or names or map(str, range(count)))
@@ -198,15 +210,14 @@ def spec_of(data: LightningDataModule) -> DataSpec:
     data.setup("fit")
     loader: DataLoader[Any] = data.train_dataloader()
     x, y = _first_batch(loader, data)
+    _refuse_several(data)
     names = getattr(data, "class_names", None) or getattr(
         getattr(loader, "dataset", None), "classes", None
     )
     task: Task | None = getattr(data, "task", None)
     count = getattr(data, "num_classes", None) or (len(names) if names else None)
     if task is None:
-        task = "regression" if y.is_floating_point() and y.ndim > 1 else "multiclass"
-        if y.is_floating_point() and y.ndim == 1:
-            task = "binary" if set(y.unique().tolist()) <= {0.0, 1.0} else "regression"
+        task = _task_of(y, data)
     if task == "multiclass" and count is None:
         count = 1 + max(int(target.max()) for _, target in loader)
     outputs: dict[Task, Any] = {"binary": 1, "multiclass": count, "regression": y[0].numel()}
@@ -214,6 +225,33 @@ def spec_of(data: LightningDataModule) -> DataSpec:
     kind = {"kind": "pixels" if pixels else "none"}
     preprocessing = getattr(data, "preprocessing", None) or kind
     return DataSpec(x.shape[1:], task, outputs[task], names, preprocessing)
+
+
+def _refuse_several(data: LightningDataModule) -> None:
+    """Refuse several validation loaders before a training, which would end at the first one."""
+    if type(data).val_dataloader is LightningDataModule.val_dataloader:
+        return
+    loaders = data.val_dataloader()
+    if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
+        raise UserError(
+            f"{type(data).__name__} has {len(loaders)} loaders for validation; figures are of one: "
+            "join their datasets, or return the one to select by."
+        )
+
+
+def _task_of(y: Tensor, data: LightningDataModule) -> Task:
+    single = y.numel() == len(y)
+    if y.dtype == torch.bool and single:
+        return "binary"
+    if y.is_floating_point():
+        return "binary" if single and set(y.unique().tolist()) <= {0.0, 1.0} else "regression"
+    if y.ndim > 1:
+        raise UserError(
+            f"{type(data).__name__} hands out targets of whole numbers in the shape "
+            f"{tuple(y.shape)}: indices of classes have the shape (N,), and what is to be "
+            "predicted as numbers is of floats."
+        )
+    return "multiclass"
 
 
 def _first_batch(loader: Any, data: LightningDataModule) -> tuple[Tensor, Tensor]:
@@ -228,10 +266,3 @@ def _first_batch(loader: Any, data: LightningDataModule) -> tuple[Tensor, Tensor
             "they are with an attribute `spec` (zoo.DataSpec)."
         )
     return batch[0], batch[1]
-
-
-def _as_tensor(values: Any, what: str) -> Tensor:
-    try:
-        return torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"The {what} are no numbers: {error}.") from error

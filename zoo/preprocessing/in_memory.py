@@ -54,6 +54,8 @@ def as_batch(data: Any, spec: DataSpec) -> Any:
         raise UserError(f"The network reads {KIND_NAMES[spec.kind]}: {error}.") from error
     if x.shape[1:] == shape[1:] and shape[0] == 1:  # grey images, without their one channel
         x = x.unsqueeze(1)
+    if spec.kind == "pixels" and x.shape[1:] == (*shape[1:], shape[0]) != shape:
+        x = x.movedim(-1, 1)  # the channels behind height and width
     if x.shape[1:] != shape:
         raise UserError(
             f"The network reads examples of the shape {shape}: (N, {', '.join(map(str, shape))}) "
