@@ -43,6 +43,18 @@ def test_telling_columns_are_found_and_few_others(task: str, tmp_path: Path) -> 
     np.testing.assert_allclose(data.splits["train"][0][:, 0], frame[numbers[0]], rtol=1e-5)
 
 
+def test_slopes_are_found_as_steps_are(tmp_path: Path) -> None:
+    """Six slopes among 1,000 columns: by the means in six bins two of them were not found."""
+    random = np.random.default_rng(4)
+    x = random.normal(size=(300, 1_000))
+    is_high = x[:, :6].sum(axis=1) + 0.5 * random.logistic(size=300) > 0
+    table = pd.DataFrame(x, columns=[f"x{i}" for i in range(1_000)])
+    path = tmp_path / "wide.csv"
+    table.assign(target=np.where(is_high, "yes", "no")).to_csv(path, index=False)
+    columns = Tabular(str(path), "target", select="telling").preprocessing["columns"]
+    assert {f"x{i}" for i in range(6)} <= {column["name"] for column in columns}
+
+
 def test_the_choice_sees_training_rows_alone(tmp_path: Path) -> None:
     """A column that tells of the target in the other rows only is not read for it."""
     table = wide_table("binary")
