@@ -29,7 +29,7 @@ from zoo.optimization import (
 from zoo.preprocessing import structure
 from zoo.publish import push
 from zoo.restoring import check_before, check_optimizer
-from zoo.train_sums import TrainSums, share_of_processes
+from zoo.train_sums import TrainSums, metrics_of, share_of_processes
 from zoo.weights import load_weights, save_weights
 
 EVALUATION_SPLITS = ("val", "test")
@@ -52,7 +52,7 @@ class ZooModule(Network):
         self.learning = Learning()
         self.register_buffer("class_weights", None, persistent=False)
         self._distillation: Distillation | None = None
-        self._train_sums = TrainSums()
+        self.train_sums = TrainSums()
         self._going_on_from: dict[str, Any] | None = None  # until its optimizer is made
         self._outputs: dict[str, list[tuple[Tensor, Tensor]]] = {s: [] for s in EVALUATION_SPLITS}
 
@@ -168,7 +168,7 @@ class ZooModule(Network):
 
     def on_train_epoch_start(self) -> None:
         """Begin new sums, and unfreeze if this is the epoch for it."""
-        self._train_sums.go_on_from(None)  # an exception may have cut off the end of the one before
+        self.train_sums.go_on_from(None)  # an exception may have cut off the end of the one before
         self._unfreeze_when_due()
 
     def _unfreeze_when_due(self) -> None:
@@ -217,23 +217,14 @@ class ZooModule(Network):
             loss = self._distillation(x, logits, loss, weights)
         if self.learning.l1_penalty or self.learning.l2_penalty:
             loss = loss + self.penalty()
-        self._train_sums.add(loss, logits, target, self.task)
+        self.train_sums.add(loss, logits, target, self.task)
         share = share_of_processes(self._trainer, len(target), self.device)
         return loss if share == 1.0 else loss * share
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and accuracy of the epoch's batches, as they were while learning."""
-        self.log_dict(self.train_metrics())
-
-    def train_metrics(self) -> dict[str, Tensor | float]:
-        """Return the mean loss and accuracy of the batches since it was asked last."""
-        sums = self._train_sums.of_all(self.task, self._trainer)
-        self._train_sums.go_on_from(None)
-        if sums is None:
-            return {}
-        loss, correct, count = sums
-        accuracy = {} if self.spec.task == "regression" else {"accuracy/train": correct / count}
-        return {"loss/train": loss / count, **accuracy}
+        self.log_dict(metrics_of(self.train_sums.of_all(self.task, self._trainer), self.task))
+        self.train_sums.go_on_from(None)
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Keep a batch's logits and targets until the epoch ends."""
@@ -336,7 +327,7 @@ class ZooModule(Network):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what is frozen, and the sums of an epoch that is cut off."""
         super().on_save_checkpoint(checkpoint)
-        sums = self._train_sums.of_all(self.task, self._trainer)
+        sums = self.train_sums.of_all(self.task, self._trainer)
         checkpoint["train_sums"] = None if sums is None else torch.tensor(sums, dtype=torch.float64)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -347,4 +338,4 @@ class ZooModule(Network):
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None:
             sums = checkpoint.get("train_sums")  # of all processes: the first one's from here on
-            self._train_sums.go_on_from(sums if self.trainer.is_global_zero else None)
+            self.train_sums.go_on_from(sums if self.trainer.is_global_zero else None)

@@ -51,9 +51,13 @@ class BinaryTask:
         """Return probabilities (N,) and int64 targets (N,)."""
         return torch.sigmoid(logits.float()).squeeze(-1), target.reshape(-1).long()
 
+    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return which of a batch are right (N,)."""
+        return (logits.squeeze(-1) > 0) == (target.reshape(-1) > 0.5)
+
     def num_correct(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return how many of a batch are right."""
-        return ((logits.squeeze(-1) > 0) == (target.reshape(-1) > 0.5)).sum()
+        return self.correct(logits, target).sum()
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, 2)."""
@@ -88,9 +92,13 @@ class MulticlassTask:
         """Return probabilities (N, classes) and targets (N,)."""
         return torch.softmax(logits.float(), dim=-1), target
 
+    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return which of a batch are right (N,)."""
+        return logits.argmax(dim=-1) == target
+
     def num_correct(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return how many of a batch are right."""
-        return (logits.argmax(dim=-1) == target).sum()
+        return self.correct(logits, target).sum()
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, classes)."""
@@ -125,8 +133,12 @@ class RegressionTask:
         """Return values and targets, both (N, outputs)."""
         return logits.float(), target.reshape(logits.shape).float()
 
-    def num_correct(self, logits: Tensor, target: Tensor) -> None:
+    def correct(self, logits: Tensor, target: Tensor) -> None:
         """Return nothing: no number is simply right."""
+        return None
+
+    def num_correct(self, logits: Tensor, target: Tensor) -> None:
+        """Return nothing either."""
         return None
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:

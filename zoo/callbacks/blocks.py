@@ -39,6 +39,8 @@ from zoo.module import ZooModule
 # Longest times without Lightning, which looks for signals and writes checkpoints in between. With
 # 50 ms the steps of fashion_ffnn (1.7 ms) come in blocks of 30.
 BLOCK_SECONDS, SPAN_SECONDS = 0.05, 1.0
+# Epochs whose metrics are counted and written together.
+REPORTED_TOGETHER = 16
 
 # Whose loops count as this file counts. Another version gets single batches, until
 # `tests/zoo/callbacks/test_blocks.py` has passed with it.
@@ -93,6 +95,7 @@ class Blocks(Callback):
     def __init__(self) -> None:
         self._blocks = self._spans = False
         self._ahead = 0  # batches that Lightning did not count
+        self._learned: list[tuple[int, int]] = []  # epochs to report, and their last updates
         self._epoch_started, self._epoch_seconds = 0.0, float("inf")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -177,9 +180,14 @@ class Blocks(Callback):
         started = time.monotonic()
         if self._spans and self._epoch_seconds < SPAN_SECONDS / 10:
             learner = Learner(trainer, self._hooks)
-            while self._may_skip(trainer) and time.monotonic() - started < SPAN_SECONDS:
-                self._learn_epoch(trainer, pl_module, learner)
-                trainer.train_dataloader.set_epoch(trainer.current_epoch)
+            try:
+                while self._may_skip(trainer) and time.monotonic() - started < SPAN_SECONDS:
+                    self._learn_epoch(trainer, pl_module, learner)
+                    trainer.train_dataloader.set_epoch(trainer.current_epoch)
+                    if len(self._learned) == REPORTED_TOGETHER:
+                        self._report(trainer, pl_module)
+            finally:
+                self._report(trainer, pl_module)
         self._epoch_started = time.thread_time()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -206,14 +214,24 @@ class Blocks(Callback):
         total.increment_by(count)
         for hook in self._hooks["on_train_epoch_end"]:
             hook(trainer, model)
-        metrics = {name: float(value) for name, value in model.train_metrics().items()}
-        for logger in _loggers(trainer):
-            step = trainer.global_step - 1 - logger.ahead
-            logger.log_metrics({**metrics, "epoch": trainer.current_epoch}, step)
+        model.train_sums.end_epoch()
+        self._learned.append((trainer.current_epoch, trainer.global_step - 1))
         loop.epoch_progress.increment_by(1)
-        for callback in trainer.callbacks:
-            if isinstance(callback, EpochLines):
-                callback.print_line(trainer, metrics)
+
+    def _report(self, trainer: Any, model: ZooModule) -> None:
+        """Write and print what was learned in the epochs of which that has not been done."""
+        learned, self._learned = self._learned, []
+        known = trainer.callback_metrics if learned else {}
+        for (epoch, step), metrics in zip(
+            learned, model.train_sums.of_ended(model.task), strict=True
+        ):
+            for logger in _loggers(trainer):
+                logger.log_metrics({**metrics, "epoch": epoch}, step - logger.ahead)
+            for callback in trainer.callbacks:
+                if isinstance(callback, EpochLines):
+                    callback.print_line(
+                        trainer, {**known, **metrics}, trainer.current_epoch - epoch - 1
+                    )
 
 
 class Learner:

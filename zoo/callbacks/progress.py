@@ -88,17 +88,20 @@ class EpochLines(Callback):
         if trainer.current_epoch > self._printed:
             self.print_line(trainer)
 
-    def print_line(self, trainer: Trainer, metrics: Mapping[str, float] | None = None) -> None:
-        """Print the line of the epoch before this one.
+    def print_line(
+        self, trainer: Trainer, metrics: Mapping[str, float] | None = None, before: int = 0
+    ) -> None:
+        """Print the line of the epoch before this one, or of one before that.
 
         Args:
             trainer: The trainer.
-            metrics: What this epoch changed of the metrics that the trainer knows.
+            metrics: The epoch's metrics; those that the trainer knows if None.
+            before: How many epochs before.
         """
-        self._printed = finished = trainer.current_epoch
+        self._printed = finished = trainer.current_epoch - before
         if not trainer.is_global_zero:
             return
-        known: dict[str, Any] = {**trainer.callback_metrics, **(metrics or {})}
+        known: Mapping[str, Any] = trainer.callback_metrics if metrics is None else metrics
         # The trainer remembers those of earlier epochs.
         others, self._validated = ("/test",) if self._validated else ("/test", "/val"), False
         shown = {k: float(v) for k, v in sorted(known.items()) if not k.endswith(others)}
