@@ -107,7 +107,7 @@ def measure(
         data = Tabular(str(path), target, seed=seed, source="real", cache="no")
         data.setup()
         test = data.rows["test"]
-        y = frame.pop(target)
+        del frame[target]
         for method in methods:
             began = time.process_time()
             if method in OURS:
@@ -115,8 +115,7 @@ def measure(
             elif method == "TabM":
                 predicted = tabm(data, seed)
             else:
-                fitted = np.concatenate([data.rows["train"], data.rows["val"]])
-                predicted = theirs(method, data.task, frame, y, fitted, test, seed)
+                predicted = theirs(method, data, frame, seed)
             seconds = time.process_time() - began
             yield method, {**metrics(data, test, predicted), "seconds": seconds}
 
@@ -139,22 +138,17 @@ def ours(name: str, path: Path, target: str, seed: int, rows: pd.DataFrame) -> n
     return np.asarray(answer["probabilities"])
 
 
-def theirs(
-    method: str,
-    task: str,
-    frame: pd.DataFrame,
-    y: pd.Series,
-    fitted: np.ndarray,
-    test: np.ndarray,
-    seed: int,
-) -> np.ndarray:
+def theirs(method: str, data: Tabular, frame: pd.DataFrame, seed: int) -> np.ndarray:
     """Train one of the others at its defaults, in its usual pipeline; return what `ours` does."""
     from sklearn.compose import TransformedTargetRegressor, make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import LabelEncoder, OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    is_number = task == "regression"
+    is_number = data.task == "regression"
+    fitted, test = np.concatenate([data.rows["train"], data.rows["val"]]), data.rows["test"]
+    # Classes are numbered as ours are, so that probabilities stand in one order.
+    y = torch.cat([data.splits[name][1] for name in ("train", "val")]).flatten().numpy()
     made = getattr(importlib.import_module(LIBRARIES[method]), CLASSES[method][is_number])
     options = dict(OPTIONS.get(method, {}))
     if method != "linear":
@@ -187,9 +181,9 @@ def theirs(
         if is_number:
             model = TransformedTargetRegressor(model, transformer=StandardScaler())
     if is_number:
-        model.fit(frame.iloc[fitted], y.iloc[fitted])
+        model.fit(frame.iloc[fitted], y)
         return np.asarray(model.predict(frame.iloc[test]))
-    model.fit(frame.iloc[fitted], LabelEncoder().fit_transform(y.iloc[fitted].astype(str)))
+    model.fit(frame.iloc[fitted], y.astype(np.int64))
     return np.asarray(model.predict_proba(frame.iloc[test]))
 
 

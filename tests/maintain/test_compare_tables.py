@@ -1,6 +1,13 @@
 """The comparison's table: means and ranks over the splits that every method has."""
 
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
 import compare_tables
+from datamodules import Tabular
 
 METHODS = ["tabular_net", "LightGBM", "linear"]
 
@@ -38,3 +45,15 @@ def test_equal_ones_share_their_ranks_and_the_lowest_loss_is_first() -> None:
     assert shown["mean rank by log loss"] == ["2", "2.00", "1.75", "2.25"]
     assert shown["mean rank by accuracy"] == ["2", "2.00", "2.00", "2.00"]
     assert shown["mean rank"] == ["3", "1.67", "1.83", "2.50"]
+
+
+def test_classes_stand_in_one_order_for_all(tmp_path: Path) -> None:
+    """'control' is before 'PD' for us, and after it where capital letters come first."""
+    pytest.importorskip("sklearn")
+    x = np.random.default_rng(0).normal(size=200)
+    frame = pd.DataFrame({"x": x, "y": np.where(x > 0, "PD", "control")})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    data = Tabular(str(tmp_path / "table.csv"), "y", cache="no")
+    data.setup()
+    predicted = compare_tables.theirs("linear", data, frame.drop(columns="y"), 0)
+    assert compare_tables.metrics(data, data.rows["test"], predicted)["auroc"] > 0.99
