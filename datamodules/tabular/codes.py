@@ -67,6 +67,18 @@ def hint(found: list[str]) -> list[str]:
     ]
 
 
+def described(found: list[str]) -> list[str]:
+    """Say in a sentence which columns are read by value, too; nothing if there are none."""
+    if not found:
+        return []
+    names = ", ".join(f"'{name}'" for name in found[:6])
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return [
+        f"{names}{more}: read as a number and by value, as codes are: for the name, or because "
+        "single values tell more than those beside them"
+    ]
+
+
 def values(table: Table, name: str, train: np.ndarray) -> list[float]:
     """Return what a column of codes holds twice or more in the training rows, ascending."""
     feature = list(table.numeric).index(name)

@@ -65,9 +65,10 @@ def fit(
         keep = [keep[i] for i in chosen]
     if request.embeds_codes:
         by_name = {entry["name"]: entry for entry in numeric}
-        for name in codes.find(table, target, train, set(by_name)):
+        found = codes.find(table, target, train, set(by_name))
+        for name in found:
             by_name[name]["values"] = codes.values(table, name, train)
-            target.notes.append(f"'{name}' is read as a number and as codes of things")
+        target.notes += codes.described(found)
     if not keep:
         report = table.report
         raise nothing_left(Path(report.files[0]), report.dropped, report.notes)

@@ -32,10 +32,22 @@ def test_codes_get_a_row_for_each_value_beside_the_number(path: Path) -> None:
     assert set(entries["district"]["values"]) <= set(known)
     assert len(entries["district"]["values"]) >= 39
     assert "values" not in entries["a"]
-    assert "'district' is read as a number and as codes" in data.profile
+    assert "'district': read as a number and by value" in data.profile
     assert "--data.categorical" not in data.profile  # nothing is left to do
     plain = Tabular(str(path), "y").preprocessing["numeric"]
     assert all("values" not in entry for entry in plain)
+
+
+def test_many_such_columns_are_one_sentence(tmp_path: Path) -> None:
+    """Areas and amounts that are mostly zero had a line each, as codes of things."""
+    random = np.random.default_rng(0)
+    areas = random.integers(20, 60, (1_200, 9)) * (random.random((1_200, 9)) < 0.4)
+    price = (areas > 0).sum(axis=1) + 0.1 * random.normal(size=1_200)
+    table = pd.DataFrame(areas, columns=[f"area {i}" for i in range(9)]).assign(price=price)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    profile = Tabular(str(tmp_path / "t.csv"), "price", code_columns="embed").profile
+    assert "'area 5' and 3 more: read as a number and by value" in profile
+    assert "area 6" not in profile
 
 
 def test_a_network_learns_of_each_code_and_takes_it_along(path: Path, tmp_path: Path) -> None:
