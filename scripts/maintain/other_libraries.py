@@ -1,6 +1,6 @@
 """Other libraries that take part in `benchmark.py train`, for fashion_ffnn.
 
-They are the script's own extra: `pip install skorch scikit-learn keras fastai`.
+They are the extra `benchmark`: `pip install -e '.[benchmark]'`.
 """
 
 import os
