@@ -15,9 +15,10 @@ from datamodules.spec import DataSpec, Task
 from zoo.distillation import Distillation
 from zoo.errors import UserError
 from zoo.freezing import matching
+from zoo.guarded import GuardedNetwork
 from zoo.learning import DEFAULT_LOSS, Learning
 from zoo.losses import build_loss
-from zoo.network import Network, as_buffer
+from zoo.network import as_buffer
 from zoo.optimization import (
     add_groups,
     build_optimizer,
@@ -36,7 +37,7 @@ EVALUATION_SPLITS = ("val", "test")
 PLAIN = (str, type(None), int, bool)
 
 
-class ZooModule(Network):
+class ZooModule(GuardedNetwork):
     """A network that learns: its loss, its metrics and its optimizer.
 
     An architecture sets `self.backbone` and `self.head`, whatever they are made of; the rest is

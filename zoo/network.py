@@ -3,27 +3,23 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from datamodules.following import check, same_encoding
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
-from zoo.building import check_fit, unwrapped
 from zoo.calibration import Calibration
 from zoo.cards import Card
-from zoo.checkpoints import check_hparams
 from zoo.decisions import Decision
 from zoo.errors import UserError
-from zoo.freezing import keep_frozen_layers_in_evaluation, matching
+from zoo.freezing import FreezableModule
 from zoo.tasks import build_task
 
 
-class Network(LightningModule):
+class Network(FreezableModule):
     """A backbone and a head, with its task and its way of reading raw input.
 
     Shape: a raw batch (N, *input_shape) -> logits (N, num_outputs), or values for regression.
@@ -33,7 +29,6 @@ class Network(LightningModule):
     """
 
     backbone: nn.Module
-    head: nn.Module
 
     def __init__(self, spec: DataSpec | Mapping[str, Any]) -> None:
         super().__init__()
@@ -218,137 +213,6 @@ class Network(LightningModule):
             arguments: Those of the file.
             place: Where they stand, for the error.
         """
-
-    # Freezing
-
-    def freeze(self, *patterns: str) -> Self:
-        """Stop the parameters with these names from learning.
-
-        Args:
-            patterns: `backbone` for everything but the head, or glob patterns over parameter names
-                (`backbone.0.*`).
-
-        Raises:
-            UserError: If a pattern matches nothing.
-        """
-        for pattern in patterns:
-            for parameter in matching(self, self.head, pattern).values():
-                parameter.requires_grad_(False)
-        return self.train(self.training)
-
-    def freeze_backbone(self) -> Self:
-        """Let only the head learn."""
-        return self.freeze("backbone")
-
-    def unfreeze(self, *patterns: str) -> Self:
-        """Let parameters learn again: all of them, or those that match."""
-        for pattern in patterns or ("*",):
-            for parameter in matching(self, self.head, pattern).values():
-                parameter.requires_grad_(True)
-        return self.train(self.training)
-
-    @property
-    def frozen(self) -> list[str]:
-        """The names of the parameters that do not learn."""
-        return [name for name, p in self.named_parameters() if not p.requires_grad]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, but keep frozen layers in evaluation mode."""
-        super().train(mode)
-        if mode and self.frozen:
-            keep_frozen_layers_in_evaluation(self, self.head)
-        return self
-
-    # Data
-
-    def setup(self, stage: str) -> None:
-        """Refuse data that the network would read wrongly; a head without names takes theirs."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data is None:
-            return
-        check(self.spec, data)
-        names = getattr(data, "class_names", None)
-        if stage == "fit" and self.spec.class_names is None and names:
-            self._set_spec(replace(self.spec, class_names=list(names)))
-
-    def on_train_start(self) -> None:
-        """Refuse loaders whose data the network would read wrongly."""
-        self._check_loaders(self.trainer.train_dataloader)
-
-    def on_validation_start(self) -> None:
-        """Refuse such loaders."""
-        self._check_loaders(self.trainer.val_dataloaders)
-
-    def on_test_start(self) -> None:
-        """Refuse such loaders."""
-        self._check_loaders(self.trainer.test_dataloaders)
-
-    def on_predict_start(self) -> None:
-        """Refuse such loaders."""
-        self._check_loaders(self.trainer.predict_dataloaders)
-
-    def _check_loaders(self, loaders: Any) -> None:
-        if self.trainer.datamodule is not None:  # type: ignore[attr-defined]
-            return  # `setup` has checked it
-        for loader in loaders if isinstance(loaders, list) else [loaders]:
-            if getattr(loader, "spec", None) is not None:
-                check(self.spec, loader.spec)
-
-    # Checkpoints
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Make the network of a checkpoint, as Lightning does; the checkpoint is data.
-
-        Args:
-            checkpoint_path: The file.
-            args: Lightning's further arguments.
-            kwargs: Lightning's further arguments, and arguments of the network to change.
-
-        Raises:
-            UserError: If it says itself what to make of it, or does not fit. Nothing in it is
-                executed.
-        """
-        content = check_hparams(checkpoint_path)
-        hparams = content.get("hyper_parameters") or {}
-        given = {key: value for key, value in hparams.items() if key not in kwargs}
-        cls.check_arguments_in_data(given, f"The checkpoint '{checkpoint_path}'")
-        options = {"weights_only": True, **kwargs}
-        if options.get("strict", True):
-            check_fit(cls, content, f"'{checkpoint_path}'", args, kwargs)
-        try:
-            return super().load_from_checkpoint(checkpoint_path, *args, **options)
-        except TypeError as error:  # of an argument that the network does not take
-            raise UserError(f"'{checkpoint_path}' does not fit {cls.__name__}: {error}.") from error
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load parameters, also those saved from a compiled or a DDP-wrapped network."""
-        return super().load_state_dict(unwrapped(state_dict, self), *args, **kwargs)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what is frozen."""
-        checkpoint["frozen"] = self.frozen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Freeze what was frozen when the checkpoint was written, and nothing else.
-
-        Raises:
-            UserError: If it was written with other columns or another vocabulary, whose places
-                mean nothing here.
-        """
-        hparams = checkpoint.get("hyper_parameters") or {}
-        written = hparams.get("spec", {}).get("preprocessing")
-        own = self.spec.preprocessing
-        if written and own["kind"] in ("table", "tokens") and not same_encoding(written, own):
-            raise UserError(
-                "The checkpoint was written with other columns, categories or words than this "
-                "network has. Go on with the data that it was written with, or load its weights "
-                "with zoo.load_weights or load_from_checkpoint and train those."
-            )
-        frozen = set(checkpoint.get("frozen", ()))
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name not in frozen)
-        self.train(self.training)
 
 
 def as_buffer(values: list[float] | None) -> Tensor | None:
