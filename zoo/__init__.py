@@ -14,7 +14,7 @@ _HOMES = {
     "model_card": "zoo.registry",
     "find_recipe": "zoo.recipe",
     "list_models": "zoo.recipe",
-    "export_model": "zoo.export",
+    "export_model": "zoo.deployment.export",
     "load_weights": "zoo.weights",
     "save_weights": "zoo.weights",
     "fit": "zoo.running.fitting",

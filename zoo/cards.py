@@ -16,10 +16,10 @@ from typing import Any
 from datamodules.files import atomic_write
 from datamodules.folders import expand_home
 from datamodules.plain import misfit
-from zoo.classes import check_names
 from zoo.errors import UserError
 from zoo.hub import download, is_hub_name
 from zoo.learning import ClassSpec
+from zoo.loading.classes import check_names
 from zoo.names import checked_name
 from zoo.recipe import PRETRAINED, find_recipe, list_models
 
@@ -52,7 +52,7 @@ class Card:
             of its examples that are `known`; in `auroc` how well these are told from inputs of
             other kinds.
         decision: Of a table's network how a probability becomes a class, or how wide an interval
-            is, and what that does to each split (`zoo.decisions`).
+            is, and what that does to each split (`zoo.fitted.decisions`).
         importance: Of a table's columns, the most important first: by how much shuffling one
             raises the log loss of validation rows, or lowers the R2 of a regression.
         seed: The seed of these weights.

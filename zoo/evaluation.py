@@ -19,9 +19,9 @@ from datamodules.gathered import measurable
 from datamodules.memory import InMemory
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.cards import Card, card_path, read_card
-from zoo.classes import class_in_data, instantiate
 from zoo.errors import UserError
 from zoo.learning import Learning
+from zoo.loading.classes import class_in_data, instantiate
 from zoo.module import ZooModule
 
 # Training examples that a finished run is measured on: all of MNIST's, about as many as a test

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any, Self
 
 from datamodules.following import check, same_encoding
-from zoo.building import check_fit, unwrapped
-from zoo.checkpoints import check_hparams
 from zoo.errors import UserError
+from zoo.loading.building import check_fit, unwrapped
+from zoo.loading.checkpoints import check_hparams
 from zoo.network import Network
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules import TensorDataModule
 from datamodules.batches import take
-from zoo.calibration import nll
+from zoo.fitted.calibration import nll
 from zoo.module import ZooModule
 
 # So many rows, drawn, and so often; of tables with many columns fewer, which would take long.

@@ -12,11 +12,13 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 
 from datamodules.spec import DataSpec, Task
+from zoo.deployment.publish import push
 from zoo.distillation import Distillation
 from zoo.errors import UserError
 from zoo.freezing import matching
 from zoo.guarded import GuardedNetwork
 from zoo.learning import DEFAULT_LOSS, Learning
+from zoo.loading.restoring import check_before, check_optimizer
 from zoo.losses import build_loss
 from zoo.network import as_buffer
 from zoo.optimization import (
@@ -28,8 +30,6 @@ from zoo.optimization import (
     parameter_groups,
 )
 from zoo.preprocessing import structure
-from zoo.publish import push
-from zoo.restoring import check_before, check_optimizer
 from zoo.train_sums import TrainSums, metrics_of, share_of_processes
 from zoo.weights import load_weights, save_weights
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from datamodules.spec import DataSpec, Task
 from zoo import preprocessing
-from zoo.calibration import Calibration
 from zoo.cards import Card
-from zoo.decisions import Decision
 from zoo.errors import UserError
+from zoo.fitted.calibration import Calibration
+from zoo.fitted.decisions import Decision
 from zoo.freezing import FreezableModule
 from zoo.tasks import build_task
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, OneCycleLR
 
-from zoo.classes import check_spec, class_at
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec, Learning
+from zoo.loading.classes import check_spec, class_at
 
 # What the specification of a schedule may say besides.
 INTERVALS = {"step": "update", "epoch": "epoch"}

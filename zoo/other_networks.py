@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from datamodules.folders import expand_home
-from zoo.building import WRAPPERS
-from zoo.checkpoints import DAMAGED
-from zoo.classes import class_at, class_in_data
 from zoo.errors import UserError, nearest
 from zoo.extras import require_extra
+from zoo.loading.building import WRAPPERS
+from zoo.loading.checkpoints import DAMAGED
+from zoo.loading.classes import class_at, class_in_data
 from zoo.transfer import adapt_channels
 
 TORCHVISION, TIMM = "torchvision.models.", "timm."

@@ -14,8 +14,8 @@ import yaml
 from datamodules.folders import expand_home
 from zoo.errors import UserError, unknown
 from zoo.learning import SETTINGS, ClassSpec
+from zoo.loading.own_modules import may_name
 from zoo.names import checked_name
-from zoo.own_modules import may_name
 
 RECIPES = Path(__file__).parent / "recipes"
 PRETRAINED = Path(__file__).parent / "pretrained"

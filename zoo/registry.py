@@ -10,10 +10,10 @@ from lightning.pytorch import LightningDataModule
 
 from datamodules.memory import spec_of
 from zoo.cards import Card, card_path, pretrained_path, read_card
-from zoo.classes import class_at, instantiate, trusting
 from zoo.errors import DoesNotFitData, UserError
 from zoo.initialization import initialize
 from zoo.learning import SETTINGS, ClassSpec, Learning
+from zoo.loading.classes import class_at, instantiate, trusting
 from zoo.module import ZooModule
 from zoo.recipe import DATAMODULES, Recipe, find_recipe
 from zoo.run_recipe import start_from_weights

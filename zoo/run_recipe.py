@@ -12,10 +12,10 @@ from typing import Any
 
 from datamodules.folders import expand_home
 from zoo.cards import card_path, pretrained_path, read_card, read_structure, weights_path
-from zoo.classes import check_spec, class_in_data, takes, trusting
 from zoo.errors import UserError, unknown
 from zoo.learning import ClassSpec
-from zoo.own_modules import may_name
+from zoo.loading.classes import check_spec, class_in_data, takes, trusting
+from zoo.loading.own_modules import may_name
 from zoo.recipe import (
     CLASS_KEYS,
     DATAMODULES,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from datamodules.memory import spec_of
 from datamodules.spec import DataSpec
-from zoo.building import describe_mismatch
 from zoo.cards import weights_path
 from zoo.errors import UserError, counted
 from zoo.hub import is_hub_name
+from zoo.loading.building import describe_mismatch
 from zoo.module import ZooModule
 from zoo.preprocessing import read_the_same
 from zoo.vocabularies import with_new_categories

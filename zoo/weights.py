@@ -15,8 +15,6 @@ from torch import nn
 
 from datamodules.files import atomic_write
 from datamodules.spec import DataSpec
-from zoo.building import check_arguments, describe_mismatch, sketch
-from zoo.calibration import Calibration
 from zoo.cards import (
     METADATA_KEY,
     Card,
@@ -27,10 +25,12 @@ from zoo.cards import (
     weights_path,
     write_card,
 )
-from zoo.checkpoints import DAMAGED
-from zoo.classes import class_in_data, trusting
-from zoo.decisions import Decision
 from zoo.errors import UserError
+from zoo.fitted.calibration import Calibration
+from zoo.fitted.decisions import Decision
+from zoo.loading.building import check_arguments, describe_mismatch, sketch
+from zoo.loading.checkpoints import DAMAGED
+from zoo.loading.classes import class_in_data, trusting
 from zoo.network import Network
 
 #: What a network has that is fitted to its weights on validation data, by its attribute: how it is

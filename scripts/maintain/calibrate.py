@@ -16,11 +16,11 @@ from torchmetrics.functional.classification import binary_auroc
 
 from datamodules.synthetic import synthetic_letters
 from zoo import create_datamodule
-from zoo.calibration import fit_calibration, sentence
 from zoo.cards import Card, card_path, read_card, write_card
 from zoo.cli import run_main
 from zoo.console import quiet
 from zoo.evaluation import data_of, measure
+from zoo.fitted.calibration import fit_calibration, sentence
 from zoo.module import ZooModule
 from zoo.recipe import PRETRAINED, list_models
 from zoo.running.after_training import measure_calibration, split_logits

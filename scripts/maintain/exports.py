@@ -17,8 +17,8 @@ import torch
 
 from zoo.cli import run_main
 from zoo.console import quiet
+from zoo.deployment.export import export_model, leaves, probabilities, random_inputs
 from zoo.errors import UserError
-from zoo.export import export_model, leaves, probabilities, random_inputs
 from zoo.extras import require_extra
 from zoo.recipe import list_models
 from zoo.registry import create_model

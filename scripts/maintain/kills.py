@@ -170,7 +170,7 @@ def _killed(
 
 
 def _place(folder: Path) -> str:
-    from zoo.checkpoints import last_checkpoint
+    from zoo.loading.checkpoints import last_checkpoint
 
     content = last_checkpoint(folder)[1]
     return f"step {content['global_step']} (epoch {content['epoch'] + 1})"

@@ -21,9 +21,9 @@ from datamodules.memory import as_datamodule
 from mutations import JUNK, mutated, mutated_bytes
 from zoo.architectures import ConvNet, FeedForward, Recurrent
 from zoo.cards import METADATA_KEY, read_card
-from zoo.checkpoints import read_checkpoint
 from zoo.cli import run_command
 from zoo.errors import NotFiniteError, UserError
+from zoo.loading.checkpoints import read_checkpoint
 from zoo.recipe import RECIPES
 from zoo.running.fitting import prepare
 from zoo.running.training import Training

@@ -9,7 +9,7 @@ import torch
 
 import zoo
 from datamodules import Tabular
-from zoo.export import export_model
+from zoo.deployment.export import export_model
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from zoo.architectures import FeedForward
 from zoo.callbacks.averaging import ExponentialMovingAverage
 from zoo.callbacks.checkpoints import KeepBest
 from zoo.callbacks.interruption import KeepLast, RandomState
-from zoo.interval import Interval
+from zoo.fitted.interval import Interval
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -18,8 +18,8 @@ import zoo
 from zoo import DataSpec, UserError
 from zoo.architectures import Backbone
 from zoo.cards import METADATA_KEY, card_path
-from zoo.classes import trusting
 from zoo.explanation import explain
+from zoo.loading.classes import trusting
 from zoo.weights import save_weights
 
 SMALL = "torchvision.models.shufflenet_v2_x0_5"

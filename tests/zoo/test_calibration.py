@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from datamodules.memory import InMemory
-from zoo.calibration import calibration_error, describe, fit_calibration, nll
 from zoo.cards import METADATA_KEY
 from zoo.cli.predict import predict_inputs
+from zoo.fitted.calibration import calibration_error, describe, fit_calibration, nll
 
 
 def answers(count=2000, classes=4, sureness=3.0, seed=0):

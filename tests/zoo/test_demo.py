@@ -169,17 +169,17 @@ def test_numbers_are_for_gates_and_fizzbuzz() -> None:
 
 
 def test_what_is_none_of_the_classes_is_unknown() -> None:
-    from zoo.demo import Shares, shares_label
+    from zoo.deployment.demo import Shares, shares_label
 
     shares = Shares({"1": 0.25, "7": 0.75})
     assert shares_label().postprocess(shares).label == "7"
     shares.is_unknown = True
     assert shares_label().postprocess(shares).label == "unknown"
-    assert not (ROOT / "zoo/demo.pyi").exists(), "gradio writes one for a class of its own kind"
+    assert not (ROOT / "zoo/deployment/demo.pyi").exists(), "gradio writes one for a class of its own kind"
 
 
 def test_a_picture_is_cut_out_and_put_in_the_middle() -> None:
-    from zoo.demo import Page
+    from zoo.deployment.demo import Page
 
     page = Page(zoo.load_weights("conv_net.tuned"))
     paper = np.full((200, 300, 3), 240, dtype=np.uint8)

@@ -11,9 +11,10 @@ from quick import data_of
 from torch import Tensor, nn
 
 import zoo
-from zoo import export, extras
+from zoo import extras
 from zoo.architectures.recurrent import unpacked_states
-from zoo.export import FORMATS, PT2_METADATA, TOLERANCE, leaves, random_inputs
+from zoo.deployment import export
+from zoo.deployment.export import FORMATS, PT2_METADATA, TOLERANCE, leaves, random_inputs
 
 # One of each architecture, kind of input and task.
 EACH_KIND = (

@@ -14,7 +14,7 @@ import zoo
 from datamodules import Tabular, TextCSV
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
-from zoo.export import PT2_METADATA, export_model
+from zoo.deployment.export import PT2_METADATA, export_model
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from toy import Numbers, network, trainer
 
 import zoo
-import zoo.checkpoints
+import zoo.loading.checkpoints
 from datamodules.idx import read_idx
 from datamodules.plain import misfit
 from zoo import DataSpec, UserError
@@ -269,7 +269,7 @@ def test_a_training_goes_on_from_no_checkpoint_of_other_kinds(
 
 
 def go_on(checkpoint: Path) -> None:
-    zoo.checkpoints.read_checkpoint(checkpoint)  # as `fit` does first
+    zoo.loading.checkpoints.read_checkpoint(checkpoint)  # as `fit` does first
     fit(checkpoint.parent, 2, ckpt_path=checkpoint)
 
 
@@ -279,7 +279,7 @@ def _saved(content: dict[str, Any], path: Path) -> Path:
 
 
 def test_archives_that_grow_are_not_unpacked(tmp_path: Path, checkpoint: dict[str, Any]) -> None:
-    from zoo.checkpoints import read_checkpoint
+    from zoo.loading.checkpoints import read_checkpoint
 
     file = tmp_path / "last.ckpt"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -12,7 +12,7 @@ from quick import data_of
 
 import zoo
 from datamodules import Tabular, TensorDataModule, TextCSV
-from zoo.classes import class_at
+from zoo.loading.classes import class_at
 from zoo.recipe import RECIPES, Recipe, find_recipe, read_yaml
 
 NAMES = zoo.list_models()

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import Callback
 
 import zoo
-from zoo.checkpoints import last_checkpoint
 from zoo.cli import SPINS, run_main
+from zoo.loading.checkpoints import last_checkpoint
 from zoo.running import threads
 from zoo.running.fitting import prepare
 from zoo.running.run import Run

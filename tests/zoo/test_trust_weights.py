@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
         "builtins.exec",
         "zoo.ZooModule",
         "zoo.module.ZooModule",
-        "zoo.classes.importlib.import_module",
+        "zoo.loading.classes.importlib.import_module",
         "zoo.cli.browser.subprocess.Popen",
         "zoo.architectures.os.system",
         "zoo.architectures.importlib.import_module",

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
-from zoo.building import describe_mismatch
-from zoo.checkpoints import CURRENT
 from zoo.errors import UserError
-from zoo.restoring import refuse, unlike
+from zoo.loading.building import describe_mismatch
+from zoo.loading.checkpoints import CURRENT
+from zoo.loading.restoring import refuse, unlike
 
 # Keys of a checkpoint, as Lightning's own averaging calls them. Its `state_dict` is the average, so
 # that whatever reads a checkpoint reads the weights that were validated.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from zoo.calibration import calibrated_nll
+from zoo.fitted.calibration import calibrated_nll
 from zoo.module import ZooModule
 
 #: What is logged, after every epoch's validation.

@@ -12,12 +12,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from datamodules.files import atomic_write, copy_file
 from datamodules.plain import misfit
-from zoo.building import describe_mismatch
-from zoo.checkpoints import check_paths, read_checkpoint
 from zoo.errors import UserError
+from zoo.loading.building import describe_mismatch
+from zoo.loading.checkpoints import check_paths, read_checkpoint
+from zoo.loading.restoring import refuse
 from zoo.module import ZooModule
 from zoo.optimization import build_optimizer
-from zoo.restoring import refuse
 from zoo.run_folder import LAST, PREVIOUS
 
 

@@ -24,8 +24,8 @@ from zoo.callbacks.going_on import (
     validation_follows,
 )
 from zoo.errors import NotFiniteError
-from zoo.interval import Interval
-from zoo.restoring import refuse, unlike
+from zoo.fitted.interval import Interval
+from zoo.loading.restoring import refuse, unlike
 from zoo.signals import handle, stop_at_once
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from zoo.classes import allow, trusting
 from zoo.errors import NotFiniteError, UserError, unknown
+from zoo.loading.classes import allow, trusting
 from zoo.signals import Interrupted, handle, received, stop_at_once
 
 COMMANDS = {

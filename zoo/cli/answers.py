@@ -59,7 +59,7 @@ def as_text(
 
     What is none of the classes is called unknown, and all three stand behind it.
     """
-    from zoo.calibration import UNKNOWN
+    from zoo.fitted.calibration import UNKNOWN
 
     if "probabilities" not in predicted:
         values = [" ".join(f"{v:.6g}" for v in row) for row in predicted["prediction"].tolist()]

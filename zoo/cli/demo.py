@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
 
         quiet()
         model = load_weights(path)
-        from zoo.demo import Page
+        from zoo.deployment.demo import Page
 
         serve(Page(model).build(), listener)
 

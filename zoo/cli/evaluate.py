@@ -78,11 +78,11 @@ def _apart(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _repeat(path: "Path", chosen: argparse.Namespace) -> None:
-    from zoo.calibration import sentence
     from zoo.cards import card_path, read_card
     from zoo.console import by_split, metrics_table, quiet
-    from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import compare, data_of, has_split, measure
+    from zoo.fitted.calibration import sentence
+    from zoo.fitted.decisions import sentence as decision_sentence
     from zoo.running.after_training import measure_calibration, measure_decision
     from zoo.weights import load_weights
 
@@ -114,8 +114,8 @@ def _score_own(path: "Path", chosen: argparse.Namespace, options: list[str]) -> 
 
     from zoo.callbacks.tensorboard import tensorboard_panels
     from zoo.console import metrics_table, quiet
-    from zoo.decisions import sentence as decision_sentence
     from zoo.evaluation import score
+    from zoo.fitted.decisions import sentence as decision_sentence
     from zoo.module import ZooModule
     from zoo.running.after_training import measure_decision
 
@@ -165,7 +165,7 @@ def _own_data(name: str, options: list[str], spec: Any) -> "TensorDataModule":
     from lightning.pytorch import LightningDataModule
 
     from datamodules.gathered import measurable
-    from zoo.classes import class_at
+    from zoo.loading.classes import class_at
     from zoo.recipe import DATAMODULES
     from zoo.run_recipe import TABLE_SUFFIXES
     from zoo.running.settings import Parser

@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     name = (card.name if card else path.stem).removesuffix(".documented")
     output = chosen.output or f"{name}.{chosen.format}"
     from zoo.console import quiet
-    from zoo.export import BATCH_SIZES, EXAMPLES, export_model, writable
+    from zoo.deployment.export import BATCH_SIZES, EXAMPLES, export_model, writable
     from zoo.weights import load_weights
 
     quiet()

@@ -5,10 +5,10 @@ import inspect
 import warnings
 
 from zoo.cards import pretrained_path
-from zoo.classes import class_at
 from zoo.cli import CommandParser
 from zoo.cli.request import listing
 from zoo.errors import UserError, counted
+from zoo.loading.classes import class_at
 from zoo.recipe import DATAMODULES, find_recipe, list_models
 
 

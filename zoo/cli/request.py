@@ -11,10 +11,10 @@ from pathlib import Path
 from zoo.callbacks.tensorboard.registry import LEVELS, chosen_panels
 from zoo.cli import CommandParser, Trust
 from zoo.errors import UserError, nearest
-from zoo.interval import Interval
+from zoo.fitted.interval import Interval
 from zoo.learning import SETTINGS
+from zoo.loading.own_modules import may_name_in
 from zoo.names import checked_name
-from zoo.own_modules import may_name_in
 from zoo.recipe import DATAMODULES, Recipe, find_recipe, list_models
 from zoo.run_folder import CONFIG, find_run
 from zoo.run_recipe import choose_recipe, default_model

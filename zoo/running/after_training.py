@@ -10,10 +10,10 @@ from lightning.fabric.utilities import move_data_to_device
 from datamodules import TensorDataModule
 from datamodules.base import EVALUATION_BATCH_SIZE
 from datamodules.batches import TensorBatches
-from zoo.calibration import describe, fit_calibration
-from zoo.decisions import Decision, fit_interval, fit_threshold
-from zoo.decisions import describe as describe_decision
 from zoo.evaluation import has_split
+from zoo.fitted.calibration import describe, fit_calibration
+from zoo.fitted.decisions import Decision, fit_interval, fit_threshold
+from zoo.fitted.decisions import describe as describe_decision
 from zoo.network import Network
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
 
-from zoo.calibration import sentence
 from zoo.cards import Card
 from zoo.console import by_split, duration, metrics_table
-from zoo.decisions import sentence as decision_sentence
 from zoo.errors import counted
+from zoo.fitted.calibration import sentence
+from zoo.fitted.decisions import sentence as decision_sentence
 from zoo.importance import SHOWN, what_it_is
 from zoo.module import ZooModule
 from zoo.run_folder import WEIGHTS

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from zoo.callbacks.checkpoints import KeepBest
 from zoo.callbacks.interruption import KeepLast
-from zoo.interval import Interval
+from zoo.fitted.interval import Interval
 from zoo.module import ZooModule
 from zoo.run_folder import LAST
 from zoo.tasks import Monitor

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from datamodules.folders import expand_home
 from datamodules.memory import InMemory
-from zoo.classes import check_argument, check_spec, class_at
 from zoo.errors import UserError, nearest
 from zoo.learning import SETTINGS, Learning
+from zoo.loading.classes import check_argument, check_spec, class_at
 from zoo.module import ZooModule
 from zoo.recipe import RECIPES, Recipe
 from zoo.run_folder import LENGTH

@@ -16,7 +16,7 @@ from zoo.callbacks.progress import Progress, progress
 from zoo.callbacks.tensorboard import tensorboard_panels
 from zoo.errors import UserError
 from zoo.evaluation import has_split
-from zoo.interval import Interval
+from zoo.fitted.interval import Interval
 from zoo.module import ZooModule
 from zoo.run_folder import CHECKPOINTS
 from zoo.running.selection import Selection

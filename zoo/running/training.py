@@ -20,12 +20,12 @@ from zoo.callbacks.averaging import check_average
 from zoo.callbacks.checkpoints import check_checkpoint
 from zoo.callbacks.folder import KeepFolder
 from zoo.callbacks.tensorboard.events import EventLogger
-from zoo.checkpoints import last_checkpoint
-from zoo.classes import class_at, trusting
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import has_split, measure_run
+from zoo.fitted.interval import Interval
 from zoo.initialization import initialize
-from zoo.interval import Interval
+from zoo.loading.checkpoints import last_checkpoint
+from zoo.loading.classes import class_at, trusting
 from zoo.module import ZooModule
 from zoo.optimization import describe_schedule
 from zoo.registry import let_learn

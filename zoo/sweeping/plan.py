@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from datamodules.memory import spec_of
-from zoo.classes import class_at
 from zoo.errors import UserError, unknown
+from zoo.loading.classes import class_at
 from zoo.names import checked_name
 from zoo.running.settings import Settings
 from zoo.sweeping.queue import TrialQueue

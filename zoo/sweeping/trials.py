@@ -18,11 +18,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.cards import read_card
-from zoo.checkpoints import last_checkpoint
-from zoo.classes import trusting
 from zoo.console import quiet
 from zoo.errors import NotFiniteError, UserError
 from zoo.evaluation import measure
+from zoo.loading.checkpoints import last_checkpoint
+from zoo.loading.classes import trusting
 from zoo.run_folder import WEIGHTS, is_finished
 from zoo.running.training import Training
 from zoo.sweeping.out_of_fold import write_predictions

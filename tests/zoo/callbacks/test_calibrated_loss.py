@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import zoo
-from zoo.calibration import nll
 from zoo.callbacks.calibrated_loss import CalibratedNLL
+from zoo.fitted.calibration import nll
 
 
 def test_answers_that_are_too_sure_alike_cost_nothing() -> None:

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from zoo.errors import UserError
-from zoo.own_modules import DOTTED, own_modules
+from zoo.loading.own_modules import DOTTED, own_modules
 
 #: Where the classes are that data may name, and in which package each must have been defined.
 PACKAGES = {

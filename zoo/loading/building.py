@@ -12,8 +12,8 @@ from torch.nn.modules import module as registration
 
 from datamodules.plain import misfit
 from datamodules.spec import DataSpec
-from zoo.checkpoints import DAMAGED
 from zoo.errors import UserError
+from zoo.loading.checkpoints import DAMAGED
 
 # Layers and parameters that a network may have for each tensor that its file holds, and besides: a
 # linear layer without bias is followed by a normalization, an activation and dropout.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.familiarity import Familiarity
+from zoo.fitted.familiarity import Familiarity
 
 #: What a network says of an input that is like none of what it was trained on.
 UNKNOWN = "unknown"

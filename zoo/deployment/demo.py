@@ -16,9 +16,9 @@ from datamodules.tabular.anomalies import Anomalies
 from datamodules.tabular.columns import Column
 from datamodules.tabular.encode import encode_frame
 from datamodules.text import token_ids, tokenize
-from zoo.calibration import UNKNOWN
 from zoo.errors import UserError
 from zoo.explanation import explain, overlaid
+from zoo.fitted.calibration import UNKNOWN
 from zoo.network import Network
 
 # Before gradio is imported: it would ask its makers for news.

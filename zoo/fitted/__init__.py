@@ -1,0 +1,1 @@
+"""What is fitted on validation data when a training ends, and travels with the weights."""
