@@ -279,40 +279,41 @@ def metrics(data: Tabular, test: np.ndarray, predicted: np.ndarray) -> dict[str,
 
 
 def report(found: dict[str, Any], tables: list[str], methods: list[str], rows: int) -> str:
-    """Return the means over the splits that every method has: AUROC or R2, ranks and seconds."""
-    results: dict[str, list[dict[str, Any]]] = {}
+    """Return a table in Markdown: means over the splits that every method has, ranks, seconds."""
+    lines: list[list[str]] = []
+    every: list[dict[str, dict[str, float]]] = []
     for table in tables:
         seeds = sorted({key.split("|")[2] for key in found if key.startswith(f"{table}|{rows}|")})
         splits = [{m: found.get(f"{table}|{rows}|{s}|{m}") for m in methods} for s in seeds]
         if complete := [split for split in splits if all(split.values())]:
-            results[table] = complete
-    width = max(len(name) for name in [*results, "HistGradientBoosting"])
-    lines = [f"{'':{width}}  metric  splits  " + "  ".join(f"{m:>10.10}" for m in methods)]
-    for table, splits in results.items():
-        metric = "r2" if "r2" in splits[0][methods[0]] else "auroc"
-        means = [np.mean([split[m][metric] for split in splits]) for m in methods]
-        lines.append(
-            f"{table:{width}}  {SHOWN[metric]:6}  {len(splits):6}  "
-            + "  ".join(f"{mean:10.4f}" for mean in means)
-        )
-    every = [split for splits in results.values() for split in splits]
-    for metric, title in SHOWN.items():
-        if having := [split for split in every if metric in split[methods[0]]]:
-            values = np.array([[split[m][metric] for m in methods] for split in having])
-            lines.append(_line(f"mean {title}", width, len(having), values.mean(axis=0), "10.4f"))
-            ranks = _ranks(values if metric == "log_loss" else -values)
-            lines.append(_line(f"mean rank by {title}", width, len(having), ranks, "10.2f"))
-    first = [[-split[m].get("auroc", split[m].get("r2")) for m in methods] for split in every]
-    if every:
-        lines.append(_line("mean rank", width, len(every), _ranks(np.array(first)), "10.2f"))
-        seconds = np.mean([[split[m]["seconds"] for m in methods] for split in every], axis=0)
-        lines.append(_line("mean seconds", width, len(every), seconds, "10.2f"))
-    return "\n".join(lines)
+            metric = _main_metric(complete[0][methods[0]])
+            means = [np.mean([split[m][metric] for split in complete]).round(3) for m in methods]
+            cells = [f"**{v:.3f}**" if v == max(means) else f"{v:.3f}" for v in means]
+            lines.append([f"{table}, {SHOWN[metric]}", str(len(complete)), *cells])
+            every += complete
+    for title, metric in {"mean rank": "", "mean rank by log loss": "log_loss"}.items():
+        having = [split for split in every if not metric or metric in split[methods[0]]]
+        values = [
+            [s[m][metric] if metric else -s[m][_main_metric(s[m])] for m in methods] for s in having
+        ]
+        if having:
+            ranks = (f"{rank:.2f}" for rank in _ranks(np.array(values)))
+            lines.append([title, str(len(having)), *ranks])
+    seconds = [[split[m]["seconds"] for m in methods] for split in every]
+    if seconds:
+        medians = (f"{median:.2g}" for median in np.median(seconds, axis=0))
+        lines.append(["median processor seconds", str(len(seconds)), *medians])
+    header = ["table", "splits", *(f"`{m}`" if m in OURS else m for m in methods)]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    head = [header[0].ljust(widths[0]), *map(str.rjust, header[1:], widths[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *padded])
 
 
-def _line(title: str, width: int, count: int, values: np.ndarray, form: str) -> str:
-    cells = "  ".join(f"{value:{form}}" for value in values)
-    return f"{title:{width}}  {'':6}  {count:6}  {cells}"
+def _main_metric(result: dict[str, float]) -> str:
+    """Return what a table is judged by."""
+    return "r2" if "r2" in result else "auroc"
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
