@@ -55,10 +55,6 @@ class BinaryTask:
         """Return which of a batch are right (N,)."""
         return (logits.squeeze(-1) > 0) == (target.reshape(-1) > 0.5)
 
-    def num_correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return how many of a batch are right."""
-        return self.correct(logits, target).sum()
-
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, 2)."""
         return _named(self.outputs(logits), class_names)
@@ -96,10 +92,6 @@ class MulticlassTask:
         """Return which of a batch are right (N,)."""
         return logits.argmax(dim=-1) == target
 
-    def num_correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return how many of a batch are right."""
-        return self.correct(logits, target).sum()
-
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:
         """Return class names, and probabilities of shape (N, classes)."""
         return _named(self.outputs(logits), class_names)
@@ -135,10 +127,6 @@ class RegressionTask:
 
     def correct(self, logits: Tensor, target: Tensor) -> None:
         """Return nothing: no number is simply right."""
-        return None
-
-    def num_correct(self, logits: Tensor, target: Tensor) -> None:
-        """Return nothing either."""
         return None
 
     def predict(self, logits: Tensor, class_names: list[str]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def learn(model: zoo.ZooModule, x: torch.Tensor, y: torch.Tensor) -> tuple[list[
         losses.append(loss.item())
         if step % 10 == 9:
             with torch.no_grad():
-                right = int(model.task.num_correct(model.eval()(x), y)) / len(x)
+                right = int(model.task.correct(model.eval()(x), y).sum()) / len(x)
             model.train()
             if right == 1.0:
                 break

@@ -120,8 +120,8 @@ class _Check:
         for x, y in self.batches:
             logits = model.logits(x)
             loss += float(model.loss(logits, y)) * len(y)
-            correct = model.task.num_correct(logits, y)
-            right += math.nan if correct is None else float(correct)
+            correct = model.task.correct(logits, y)
+            right += math.nan if correct is None else float(correct.sum())
         model.train()
         return loss / self.count, None if math.isnan(right) else right / self.count
 
