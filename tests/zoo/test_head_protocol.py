@@ -209,7 +209,7 @@ def mistakes_after_training(model: ZooModule, x: Tensor, y: Tensor, steps: int =
 @torch.no_grad()
 def mistakes(model: ZooModule, x: Tensor, y: Tensor) -> float:
     output = model.eval()(x)
-    right = model.task.correct(output, y).sum()
+    right = model.task.correct(output, y)
     if right is not None:
-        return 1 - int(right) / len(x)
+        return 1 - int(right.sum()) / len(x)
     return float((output - y).square().mean() / y.square().mean())
