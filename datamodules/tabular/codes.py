@@ -14,6 +14,8 @@ MOST_ROWS, LEAST_ROWS = 20_000, 200
 MOST_VALUES = 2_000
 # Fewer values than these are read well enough as numbers; codes come back, so many times at least.
 LEAST_VALUES, LEAST_REPEATS = 8, 3
+# What more of the rows hold is one value apart, as -1 or 0 for "none", of quantities, too.
+MOST_SHARE = 0.25
 # So much better than its neighbours' targets must a value's own be, and so many standard errors.
 LEAST_GAIN, LEAST_ERRORS = 0.01, 4.0
 NEIGHBOURS, PRIOR = 5, 5.0
@@ -45,13 +47,15 @@ def find(table: Table, target: Target, train: np.ndarray, used: set[str]) -> lis
     for i, name in enumerate(table.numeric):
         if name not in used or name not in plain:
             continue
-        values, there = rows[:, i].astype(np.float64), ~np.isnan(rows[:, i])
-        distinct = np.unique(values[there])
-        whole = bool((distinct % 1 == 0).all())
+        values = rows[:, i].astype(np.float64)
+        distinct, at, counts = np.unique(values, return_inverse=True, return_counts=True)
+        there = ~np.isnan(values)
+        whole = bool((values[there] % 1 == 0).all())
         if not (whole and LEAST_VALUES <= len(distinct) <= there.sum() / LEAST_REPEATS):
             continue
         named = bool(_CODE_NAME.search(name) or _CODE_NAME.search(name.lower()))
-        if named or _tells_by_itself(values[there], truth[there], first[there]):
+        told = there & (counts[at] <= MOST_SHARE * there.sum())
+        if named or _tells_by_itself(values[told], truth[told], first[told]):
             found.append(name)
     return found
 

@@ -39,15 +39,30 @@ def test_codes_get_a_row_for_each_value_beside_the_number(path: Path) -> None:
 
 
 def test_many_such_columns_are_one_sentence(tmp_path: Path) -> None:
-    """Areas and amounts that are mostly zero had a line each, as codes of things."""
     random = np.random.default_rng(0)
-    areas = random.integers(20, 60, (1_200, 9)) * (random.random((1_200, 9)) < 0.4)
-    price = (areas > 0).sum(axis=1) + 0.1 * random.normal(size=1_200)
+    table = pd.DataFrame(random.integers(20, 60, (1_200, 9)))
+    table.columns = [f"store {i}" for i in range(9)]
+    table.assign(price=random.normal(size=1_200)).to_csv(tmp_path / "t.csv", index=False)
+    profile = Tabular(str(tmp_path / "t.csv"), "price", code_columns="embed").profile
+    assert "'store 5' and 3 more: read as a number and by value" in profile
+    assert "store 6" not in profile
+
+
+@pytest.mark.parametrize("none", [0, -1])
+def test_a_quantity_with_a_value_for_none_is_no_code(none: int, tmp_path: Path) -> None:
+    """Areas that are mostly 0, days since a call that are mostly -1: 0 alone differs, no others.
+
+    Of a published table of bank customers a network then learned each of 242 numbers of days by
+    heart: AUROC 0.905 on validation rows instead of 0.913.
+    """
+    random = np.random.default_rng(0)
+    some = random.random((1_200, 9)) < 0.4
+    areas = np.where(some, random.integers(20, 60, (1_200, 9)), none)
+    price = some.sum(axis=1) + 0.1 * random.normal(size=1_200)
     table = pd.DataFrame(areas, columns=[f"area {i}" for i in range(9)]).assign(price=price)
     table.to_csv(tmp_path / "t.csv", index=False)
-    profile = Tabular(str(tmp_path / "t.csv"), "price", code_columns="embed").profile
-    assert "'area 5' and 3 more: read as a number and by value" in profile
-    assert "area 6" not in profile
+    data = Tabular(str(tmp_path / "t.csv"), "price", code_columns="embed")
+    assert not [entry["name"] for entry in data.preprocessing["numeric"] if "values" in entry]
 
 
 def test_a_network_learns_of_each_code_and_takes_it_along(path: Path, tmp_path: Path) -> None:
