@@ -301,7 +301,7 @@ def report(found: dict[str, Any], tables: list[str], methods: list[str], rows: i
             lines.append([title, str(len(having)), *ranks])
     seconds = [[split[m]["seconds"] for m in methods] for split in every]
     if seconds:
-        medians = (f"{median:.2g}" for median in np.median(seconds, axis=0))
+        medians = (f"{median:.3g}" for median in np.median(seconds, axis=0))
         lines.append(["median processor seconds", str(len(seconds)), *medians])
     header = ["table", "splits", *(f"`{m}`" if m in OURS else m for m in methods)]
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
