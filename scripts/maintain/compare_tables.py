@@ -291,14 +291,18 @@ def report(found: dict[str, Any], tables: list[str], methods: list[str], rows: i
             cells = [f"**{v:.3f}**" if v == max(means) else f"{v:.3f}" for v in means]
             lines.append([f"{table}, {SHOWN[metric]}", str(len(complete)), *cells])
             every += complete
-    for title, metric in {"mean rank": "", "mean rank by log loss": "log_loss"}.items():
-        having = [split for split in every if not metric or metric in split[methods[0]]]
-        values = [
-            [s[m][metric] if metric else -s[m][_main_metric(s[m])] for m in methods] for s in having
-        ]
+    main = [[-split[m][_main_metric(split[m])] for m in methods] for split in every]
+    if main:
+        lines.append(["mean rank", str(len(main)), *(f"{r:.2f}" for r in _ranks(np.array(main)))])
+    for metric, sign in {"log_loss": 1, "accuracy": -1}.items():
+        having = [split for split in every if metric in split[methods[0]]]
+        values = np.array([[split[m][metric] for m in methods] for split in having])
         if having:
-            ranks = (f"{rank:.2f}" for rank in _ranks(np.array(values)))
-            lines.append([title, str(len(having)), *ranks])
+            count = str(len(having))
+            means = (f"{mean:.3f}" for mean in values.mean(axis=0))
+            ranks = (f"{rank:.2f}" for rank in _ranks(sign * values))
+            lines.append([f"mean {SHOWN[metric]}", count, *means])
+            lines.append([f"mean rank by {SHOWN[metric]}", count, *ranks])
     seconds = [[split[m]["seconds"] for m in methods] for split in every]
     if seconds:
         medians = (f"{median:.3g}" for median in np.median(seconds, axis=0))

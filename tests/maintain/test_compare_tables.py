@@ -43,6 +43,8 @@ def test_means_are_over_the_splits_that_every_method_has() -> None:
 def test_equal_ones_share_their_ranks_and_the_lowest_loss_is_first() -> None:
     shown = lines(["a", "b"])
     assert shown["mean rank by log loss"] == ["2", "2.00", "1.75", "2.25"]
+    assert shown["mean rank by accuracy"] == ["2", "2.00", "2.00", "2.00"]
+    assert shown["mean log loss"] == ["2", "0.200", "0.200", "0.250"]
     assert shown["mean rank"] == ["3", "1.67", "1.83", "2.50"]
 
 
