@@ -81,8 +81,14 @@ class TensorDataModule(LightningDataModule):
             `train`, `val` and `test`, each as inputs and targets of equal length. Targets are int64
             class indices for `multiclass`, float32 0 or 1 of shape (N,) for `binary`, and float32
             of shape (N, outputs) for `regression`.
+
+        Raises:
+            UserError: If a class brings none: it is the one method that each must.
         """
-        raise NotImplementedError
+        raise UserError(
+            f"{type(self).__name__} has no load_splits, which returns train, val and test, each as "
+            "a pair of inputs and targets."
+        )
 
     @property
     def class_names(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import zoo
+from datamodules import TensorDataModule
 from zoo import UserError
 
 PHOTOS = """
@@ -112,3 +113,13 @@ def test_batches_that_are_no_pairs_get_a_sentence(run_cli: Callable[..., Any]) -
     assert "Photos hands out no batches (inputs, targets) of tensors" in result.err
     with pytest.raises(UserError, match="hands out no batches"):
         zoo.fit("mnist_net", "my_singles.Photos", max_epochs=1)
+
+
+def test_one_without_its_one_method_is_told_which_it_is() -> None:
+    """It was `The network or its data cannot be made: .`"""
+
+    class Photos(TensorDataModule):
+        pass
+
+    with pytest.raises(UserError, match=r"Photos has no load_splits.*train, val and test"):
+        Photos().setup()
